@@ -1,0 +1,354 @@
+// module.cpp: the _core module. Every op of ops.def becomes one function taking its fields in order (workspace left
+// out); they share one body that reads the declarations, so a new op needs no binding code.
+//
+// Contract: TypeError for a wrong kind of argument, ValueError for wrong shapes or values, MemoryError when memory is
+// out; in each case before any output is touched. The GIL is released while large calls run.
+#include <pybind11/pybind11.h>
+
+#include <cstring>
+#include <string>
+
+#include "bind/arrays.hpp"
+#include "core/check.hpp"
+#include "core/cpu_features.hpp"
+#include "core/describe.hpp"
+#include "core/parallel.hpp"
+#include "core/pool.hpp"
+#include "core/run.hpp"
+
+namespace py = pybind11;
+
+namespace rb::bind {
+namespace {
+
+// Below this many elements in all views together, giving the GIL away costs more than the call.
+constexpr i64 kReleaseFrom = 1 << 14;
+
+// First and one-past-last byte a view touches; empty views touch nothing.
+bool span(const View& v, const char** begin, const char** end) {
+    i64 low = 0, high = 0;
+    for (i32 i = 0; i < v.ndim; ++i) {
+        if (v.shape[i] == 0) return false;
+        const i64 reach = (v.shape[i] - 1) * v.stride[i];
+        (reach < 0 ? low : high) += reach;
+    }
+    const i64 item = (v.dtype == f32 || v.dtype == i32t) ? 4 : 8;
+    *begin = static_cast<const char*>(v.data) + low * item;
+    *end = static_cast<const char*>(v.data) + (high + 1) * item;
+    return true;
+}
+
+bool same_view(const View& a, const View& b) {
+    if (a.data != b.data || a.dtype != b.dtype || a.ndim != b.ndim) return false;
+    for (i32 i = 0; i < a.ndim; ++i) {
+        if (a.shape[i] != b.shape[i] || (a.shape[i] != 1 && a.stride[i] != b.stride[i])) return false;
+    }
+    return true;
+}
+
+// Refuses outputs that share memory with another argument, except identical views in elementwise ops.
+bool check_overlap(const OpInfo& info, const char* args) {
+    for (i32 i = 0; i < info.count; ++i) {
+        const Field& out = info.fields[i];
+        if (out.kind != Kind::view || out.role == Role::in) continue;
+        const View& y = *reinterpret_cast<const View*>(args + out.offset);
+        const char *y0, *y1, *x0, *x1;
+        if (y.ndim < 0 || !span(y, &y0, &y1)) continue;
+        for (i32 j = 0; j < info.count; ++j) {
+            const Field& other = info.fields[j];
+            if (j == i || other.kind != Kind::view) continue;
+            if (other.role != Role::in && j < i) continue;  // each pair of outputs once
+            const View& x = *reinterpret_cast<const View*>(args + other.offset);
+            if (x.ndim < 0 || !span(x, &x0, &x1) || x0 >= y1 || y0 >= x1) continue;
+            if (info.elementwise && other.role == Role::in && same_view(x, y)) continue;
+            PyErr_Format(PyExc_ValueError, "%s: output %s overlaps %s in memory", info.name, out.name, other.name);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool read_int(PyObject* object, const OpInfo& info, const Field& f, i64* value) {
+    *value = PyLong_AsLongLong(object);
+    if (*value == -1 && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+            PyErr_Format(PyExc_TypeError, "%s: %s must be an integer, got %R", info.name, f.name, Py_TYPE(object));
+        } else if (PyErr_ExceptionMatches(PyExc_OverflowError)) {
+            PyErr_Format(PyExc_ValueError, "%s: %s does not fit in 64 bits", info.name, f.name);
+        }
+        return false;
+    }
+    return true;
+}
+
+bool read_unsigned(PyObject* object, const OpInfo& info, const Field& f, u64* value) {
+    if (!PyLong_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "%s: %s must be an integer, got %R", info.name, f.name, Py_TYPE(object));
+        return false;
+    }
+    *value = PyLong_AsUnsignedLongLong(object);
+    if (*value == static_cast<u64>(-1) && PyErr_Occurred()) {
+        PyErr_Format(PyExc_ValueError, "%s: %s must be in [0, 2**64), got %R", info.name, f.name, object);
+        return false;
+    }
+    return true;
+}
+
+// References to converted copies, released when the call ends (with the GIL held).
+struct Kept {
+    PyObject* objects[16] = {};
+    i32 count = 0;
+    ~Kept() {
+        for (i32 i = 0; i < count; ++i) Py_XDECREF(objects[i]);
+    }
+};
+
+PyObject* call_op(OpId op, PyObject* const* given, Py_ssize_t n) {
+    const OpInfo& info = op_info[op];
+    alignas(64) char args[kMaxArgsBytes];
+    std::memset(args, 0, static_cast<size_t>(info.args_bytes));
+    Kept kept;
+    Py_ssize_t at = 0;
+    i64 elements = 0;
+    const auto next = [&]() -> PyObject* { return at < n ? given[at++] : (++at, nullptr); };
+    for (i32 i = 0; i < info.count; ++i) {
+        const Field& f = info.fields[i];
+        char* slot = args + f.offset;
+        if (f.kind == Kind::work) continue;
+        PyObject* object = next();
+        PyObject* second = f.kind == Kind::seed ? next() : nullptr;
+        if (!object || (f.kind == Kind::seed && !second)) continue;  // counted below
+        switch (f.kind) {
+            case Kind::view: {
+                View* v = reinterpret_cast<View*>(slot);
+                if (!to_view(object, f, info.name, v, &kept.objects[kept.count])) return nullptr;
+                if (kept.objects[kept.count]) ++kept.count;
+                i64 count = v->ndim < 0 ? 0 : 1;
+                for (i32 d = 0; d < v->ndim; ++d) count *= v->shape[d];
+                elements += count;
+                break;
+            }
+            case Kind::integer:
+                if (!read_int(object, info, f, reinterpret_cast<i64*>(slot))) return nullptr;
+                break;
+            case Kind::real: {
+                const double value = PyFloat_AsDouble(object);
+                if (value == -1.0 && PyErr_Occurred()) {
+                    PyErr_Format(PyExc_TypeError, "%s: %s must be a number, got %R", info.name, f.name,
+                                 Py_TYPE(object));
+                    return nullptr;
+                }
+                *reinterpret_cast<double*>(slot) = value;
+                break;
+            }
+            case Kind::seed: {
+                Seed* s = reinterpret_cast<Seed*>(slot);
+                if (!read_unsigned(object, info, f, &s->key) || !read_unsigned(second, info, f, &s->counter))
+                    return nullptr;
+                break;
+            }
+            case Kind::work:
+                break;
+        }
+    }
+    if (at != n) {
+        PyErr_Format(PyExc_TypeError, "%s: expected %zd arguments, got %zd", info.name, at, n);
+        return nullptr;
+    }
+    char message[512];
+    if (const char* error = check_args(op, args, message, sizeof message)) {
+        PyErr_SetString(PyExc_ValueError, error);
+        return nullptr;
+    }
+    if (!check_overlap(info, args)) return nullptr;
+    if (elements >= kReleaseFrom) {
+        const py::gil_scoped_release release;
+        run(op, args);
+    } else {
+        run(op, args);
+    }
+    Py_RETURN_NONE;
+}
+
+template <i32 Op>
+PyObject* entry(PyObject*, PyObject* const* args, Py_ssize_t n) {
+    try {
+        return call_op(static_cast<OpId>(Op), args, n);
+    } catch (const std::bad_alloc&) {
+        PyErr_Format(PyExc_MemoryError, "%s: out of memory", op_info[Op].name);
+    } catch (py::error_already_set& e) {
+        e.restore();
+    }
+    return nullptr;
+}
+
+// empty(shape: tuple[int, ...], dtype: int) -> array; dtype 0 float32, 1 float64, 2 int64, 3 int32
+PyObject* empty(PyObject*, PyObject* const* args, Py_ssize_t n) {
+    if (n != 2 || !PyTuple_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "empty: expected (shape tuple, dtype code)");
+        return nullptr;
+    }
+    const Py_ssize_t ndim = PyTuple_GET_SIZE(args[0]);
+    const long dtype = PyLong_AsLong(args[1]);
+    if (dtype == -1 && PyErr_Occurred()) return nullptr;
+    if (ndim > kMaxDims || dtype < 0 || dtype > i32t) {
+        PyErr_Format(PyExc_ValueError, "empty: at most %d axes and a dtype code 0..3, got %zd axes and code %ld",
+                     kMaxDims, ndim, dtype);
+        return nullptr;
+    }
+    i64 shape[kMaxDims];
+    for (Py_ssize_t i = 0; i < ndim; ++i) {
+        shape[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(args[0], i));
+        if (shape[i] == -1 && PyErr_Occurred()) return nullptr;
+    }
+    return new_array(shape, static_cast<i32>(ndim), static_cast<i32>(dtype));
+}
+
+template <i32... Ops>
+PyMethodDef* methods(std::integer_sequence<i32, Ops...>) {
+    static PyMethodDef table[] = {
+        {op_info[Ops].name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(entry<Ops>)), METH_FASTCALL,
+         nullptr}...,
+        {"empty", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(empty)), METH_FASTCALL, nullptr},
+        {nullptr, nullptr, 0, nullptr}};
+    return table;
+}
+
+const char* kind_name(const Field& f) {
+    switch (f.kind) {
+        case Kind::view:
+            return "view";
+        case Kind::integer:
+            return "int";
+        case Kind::real:
+            return "float";
+        case Kind::seed:
+            return "seed";
+        case Kind::work:
+            return "work";
+    }
+    return "?";
+}
+
+const char* role_name(Role role) {
+    switch (role) {
+        case Role::in:
+            return "in";
+        case Role::out:
+            return "out";
+        case Role::inout:
+            return "inout";
+        case Role::param:
+            return "param";
+        case Role::seed:
+            return "seed";
+        case Role::workspace:
+            return "workspace";
+    }
+    return "?";
+}
+
+// op_table() -> {op: [(field, kind, role, element class, optional, contiguous), ...]}
+py::dict op_table() {
+    py::dict table;
+    for (const OpInfo& op : op_info) {
+        py::list fields;
+        for (i32 i = 0; i < op.count; ++i) {
+            const Field& f = op.fields[i];
+            const char* elem = f.elem == Elem::real ? "float" : f.elem == Elem::int64 ? "int64" : "int32";
+            fields.append(py::make_tuple(f.name, kind_name(f), role_name(f.role), elem, f.optional, f.contiguous));
+        }
+        table[op.name] = fields;
+    }
+    return table;
+}
+
+// impls(op) -> ["avx512:packed", ...], best level first, as far as this machine and RB_ISA allow
+py::list impls(const std::string& name) {
+    const i32 op = find_op(name.c_str());
+    if (op < 0) throw py::value_error("impls: there is no op named '" + name + "'");
+    py::list out;
+    for (i32 l = active_level(); l >= 0; --l) {
+        const Table* t = table_of(static_cast<Level>(l));
+        if (!t) continue;
+        for (i32 i = 0; i < t->entry[op][f32].count; ++i) {
+            out.append(std::string(level_name(static_cast<Level>(l))) + ":" + t->entry[op][f32].impls[i].name);
+        }
+    }
+    return out;
+}
+
+py::dict config() {
+    i64 l1, l2, l3;
+    cache_sizes(&l1, &l2, &l3);
+    py::dict d;
+    d["isa"] = level_name(active_level());
+    d["machine_isa"] = level_name(machine_level());
+    d["cpu_features"] = cpu_feature_string();
+    d["threads"] = num_threads();
+    d["parallel"] = parallel_backend();
+    d["forked"] = in_forked_child();
+    d["l1_bytes"] = l1;
+    d["l2_bytes"] = l2;
+    d["l3_bytes"] = l3;
+    d["ops"] = static_cast<i32>(kNumOps);
+    d["table_hash"] = table_hash();
+    d["compiler"] = __VERSION__;
+    const char* bad[] = {bad_level_setting(), bad_threads_setting(), bad_impl_setting()};
+    const char* name[] = {"RB_ISA", "RB_THREADS", "RB_IMPL"};
+    py::dict errors;
+    for (int i = 0; i < 3; ++i) {
+        if (bad[i]) errors[name[i]] = bad[i];
+    }
+    d["bad_settings"] = errors;
+    return d;
+}
+
+py::dict pool_dict() {
+    const PoolStats s = pool_stats();
+    py::dict d;
+    d["live_bytes"] = s.live_bytes;
+    d["cached_bytes"] = s.cached_bytes;
+    d["peak_bytes"] = s.peak_bytes;
+    d["cap_bytes"] = s.cap_bytes;
+    d["fresh"] = s.fresh;
+    d["reused"] = s.reused;
+    return d;
+}
+
+}  // namespace
+}  // namespace rb::bind
+
+PYBIND11_MODULE(_core, m) {
+    using namespace rb;
+    using namespace rb::bind;
+    m.doc() = "Compiled kernels of rosenblatt; call them through rosenblatt.ops.";
+    if (PyModule_AddFunctions(m.ptr(), methods(std::make_integer_sequence<i32, kNumOps>())) < 0)
+        throw py::error_already_set();
+    m.def("op_table", &op_table);
+    m.def("impls", &impls, py::arg("op"));
+    m.def("config", &config);
+    m.def("num_threads", &num_threads);
+    m.def(
+        "set_num_threads",
+        [](i32 n) {
+            if (n < 1 || n > kMaxThreads)
+                throw py::value_error("set_num_threads: expected 1.." + std::to_string(kMaxThreads) + ", got " +
+                                      std::to_string(n));
+            set_num_threads(n);
+        },
+        py::arg("n"));
+    m.def(
+        "force_impl",
+        [](const std::string& op, const py::object& impl) {
+            const std::string name = impl.is_none() ? std::string() : impl.cast<std::string>();
+            if (!force_impl(op.c_str(), name.c_str()))
+                throw py::value_error("force_impl: '" + op + "' has no implementation '" + name + "' here");
+        },
+        py::arg("op"), py::arg("impl"));
+    m.def("last_impl", &last_impl);
+    m.def("ref_calls", &ref_calls);
+    m.def("pool_stats", &pool_dict);
+    m.def("pool_reset_peak", &pool_reset_peak);
+    m.def("pool_trim", &pool_trim);
+}

@@ -1,0 +1,499 @@
+// check.cpp: one function per op or family; the first thing that does not fit ends the check.
+#include "core/check.hpp"
+
+#include <cmath>
+#include <cstdarg>
+#include <cstdio>
+
+#include "core/describe.hpp"
+
+namespace rb {
+namespace {
+
+// Bounds that keep every product of sizes and parameters inside 64 bits.
+constexpr i64 kMaxExtent = i64{1} << 40;
+constexpr i64 kMaxElements = i64{1} << 44;
+constexpr i64 kMaxStep = i64{1} << 20;       // strides, kernels, padding
+constexpr i64 kMaxEffective = i64{1} << 14;  // rows a dilated kernel may span
+constexpr i64 kMaxIndex = (i64{1} << 31) - 1;
+
+// "[2, 3, 4]", truncated to the room there is.
+struct ShapeText {
+    char text[160];
+    explicit ShapeText(const View& v) {
+        size_t at = 0;
+        text[at++] = '[';
+        for (int d = 0; d < v.ndim && at < sizeof text - 24; ++d) {
+            at += size_t(std::snprintf(text + at, sizeof text - at, d ? ", %lld" : "%lld", (long long)v.shape[d]));
+        }
+        text[at++] = ']';
+        text[at] = '\0';
+    }
+};
+
+class Check {
+  public:
+    Check(const char* op, char* buf, size_t len) : op_(op), buf_(buf), len_(len) {}
+
+    // Writes "op: message" and returns false.
+    __attribute__((format(printf, 2, 3))) bool fail(const char* format, ...) {
+        if (len_ == 0) return false;
+        int at = std::snprintf(buf_, len_, "%s: ", op_);
+        if (at < 0 || size_t(at) >= len_) return false;
+        va_list list;
+        va_start(list, format);
+        std::vsnprintf(buf_ + at, len_ - size_t(at), format, list);
+        va_end(list);
+        return false;
+    }
+
+    bool ndim(const char* name, const View& v, int n, const char* layout) {
+        if (v.ndim == n) return true;
+        return fail("%s must have %d axes %s, got shape %s", name, n, layout, ShapeText(v).text);
+    }
+
+    bool extent(const char* name, const View& v, int axis, i64 want, const char* meaning) {
+        if (v.shape[axis] == want) return true;
+        return fail("axis %d of %s must be %s = %lld, got shape %s", axis, name, meaning, (long long)want,
+                    ShapeText(v).text);
+    }
+
+    bool same_shape(const char* name, const View& v, const char* other_name, const View& other) {
+        bool same = v.ndim == other.ndim;
+        for (int d = 0; same && d < v.ndim; ++d) same = v.shape[d] == other.shape[d];
+        if (same) return true;
+        return fail("%s must have the shape of %s %s, got %s", name, other_name, ShapeText(other).text,
+                    ShapeText(v).text);
+    }
+
+    bool broadcasts(const char* name, const View& v, const char* to_name, const View& to) {
+        bool fits = v.ndim <= to.ndim;
+        for (int d = 0; fits && d < v.ndim; ++d) {
+            fits = v.shape[d] == 1 || v.shape[d] == to.shape[d + to.ndim - v.ndim];
+        }
+        if (fits) return true;
+        return fail("%s of shape %s does not broadcast to %s of shape %s", name, ShapeText(v).text, to_name,
+                    ShapeText(to).text);
+    }
+
+    bool in_range(const char* name, i64 v, i64 low, i64 high) {
+        if (v >= low && v <= high) return true;
+        return fail("%s must be in %lld .. %lld, got %lld", name, (long long)low, (long long)high, (long long)v);
+    }
+
+    bool in_range(const char* name, double v, double low, double high) {
+        if (v >= low && v <= high) return true;
+        return fail("%s must be in [%g, %g], got %g", name, low, high, v);
+    }
+
+    bool finite(const char* name, double v) {
+        if (std::isfinite(v)) return true;
+        return fail("%s must be finite, got %g", name, v);
+    }
+
+    bool not_empty(const char* name, const View& v, int axis) {
+        if (v.shape[axis] > 0) return true;
+        return fail("axis %d of %s must not be empty, got shape %s", axis, name, ShapeText(v).text);
+    }
+
+  private:
+    const char* op_;
+    char* buf_;
+    size_t len_;
+};
+
+bool present(const View& v) {
+    return v.ndim >= 0;
+}
+
+i64 numel(const View& v) {
+    i64 n = 1;
+    for (int d = 0; d < v.ndim; ++d) n *= v.shape[d];
+    return n;
+}
+
+// --- every op: sizes that cannot overflow, one float dtype
+bool check_views(Check& c, const OpInfo& info, const char* args, bool one_dtype) {
+    const View* first = nullptr;
+    const char* first_name = "";
+    for (i32 i = 0; i < info.count; ++i) {
+        const Field& f = info.fields[i];
+        if (f.kind != Kind::view) continue;
+        const View& v = *reinterpret_cast<const View*>(args + f.offset);
+        if (!present(v)) {
+            if (!f.optional) return c.fail("%s is missing", f.name);
+            continue;
+        }
+        if (v.ndim > kMaxDims) return c.fail("%s has %d axes, at most %d are supported", f.name, v.ndim, kMaxDims);
+        i64 product = 1;
+        for (int d = 0; d < v.ndim; ++d) {
+            if (v.shape[d] < 0 || v.shape[d] > kMaxExtent || (v.shape[d] > 1 && product > kMaxElements / v.shape[d])) {
+                return c.fail("%s is too large: shape %s", f.name, ShapeText(v).text);
+            }
+            if (v.shape[d] > 1) product *= v.shape[d];
+        }
+        if (f.elem == Elem::int64 && v.dtype != i64t) return c.fail("%s must be int64", f.name);
+        if (f.elem == Elem::int32 && v.dtype != i32t) return c.fail("%s must be int32", f.name);
+        if (f.elem != Elem::real) continue;
+        if (v.dtype != f32 && v.dtype != f64) return c.fail("%s must be float32 or float64", f.name);
+        if (first && one_dtype && v.dtype != first->dtype) {
+            return c.fail("%s is %s but %s is %s: all floating-point arrays of a call share a dtype", f.name,
+                          v.dtype == f32 ? "float32" : "float64", first_name,
+                          first->dtype == f32 ? "float32" : "float64");
+        }
+        if (!first) {
+            first = &v;
+            first_name = f.name;
+        }
+    }
+    return true;
+}
+
+// --- moving data, elementwise
+bool check(Check& c, const copy_args& a) {
+    return c.broadcasts("x", a.x, "y", a.y);
+}
+bool check(Check&, const fill_args&) {
+    return true;
+}
+bool check(Check& c, const cast_args& a) {
+    return c.same_shape("y", a.y, "x", a.x);
+}
+
+bool check_binary(Check& c, const char* an, const View& a, const char* bn, const View& b, const char* yn,
+                  const View& y) {
+    return c.broadcasts(an, a, yn, y) && c.broadcasts(bn, b, yn, y);
+}
+#define RB_CHECK_BINARY(name)                                 \
+    bool check(Check& c, const name##_args& v) {              \
+        return check_binary(c, "a", v.a, "b", v.b, "y", v.y); \
+    }
+RB_CHECK_BINARY(add)
+RB_CHECK_BINARY(sub)
+RB_CHECK_BINARY(mul)
+RB_CHECK_BINARY(div)
+RB_CHECK_BINARY(pow)
+RB_CHECK_BINARY(maximum)
+RB_CHECK_BINARY(minimum)
+RB_CHECK_BINARY(greater)
+RB_CHECK_BINARY(greater_equal)
+RB_CHECK_BINARY(equal)
+#undef RB_CHECK_BINARY
+
+#define RB_CHECK_UNARY(name)                     \
+    bool check(Check& c, const name##_args& v) { \
+        return c.broadcasts("x", v.x, "y", v.y); \
+    }
+RB_CHECK_UNARY(neg)
+RB_CHECK_UNARY(abs)
+RB_CHECK_UNARY(sign)
+RB_CHECK_UNARY(square)
+RB_CHECK_UNARY(sqrt)
+RB_CHECK_UNARY(exp)
+RB_CHECK_UNARY(log)
+RB_CHECK_UNARY(relu)
+RB_CHECK_UNARY(tanh)
+RB_CHECK_UNARY(sigmoid)
+#undef RB_CHECK_UNARY
+
+#define RB_CHECK_ACT_DX(name)                                     \
+    bool check(Check& c, const name##_args& v) {                  \
+        return check_binary(c, "y", v.y, "dy", v.dy, "dx", v.dx); \
+    }
+RB_CHECK_ACT_DX(relu_dx)
+RB_CHECK_ACT_DX(tanh_dx)
+RB_CHECK_ACT_DX(sigmoid_dx)
+#undef RB_CHECK_ACT_DX
+
+// --- reductions: x [A,R,B] -> y [A,B]
+bool check_reduce(Check& c, const View& x, const View& y, bool needs_values) {
+    if (!c.ndim("x", x, 3, "[A,R,B]") || !c.ndim("y", y, 2, "[A,B]")) return false;
+    if (!c.extent("y", y, 0, x.shape[0], "A") || !c.extent("y", y, 1, x.shape[2], "B")) return false;
+    return !needs_values || numel(y) == 0 || c.not_empty("x", x, 1);
+}
+bool check(Check& c, const sum_args& a) {
+    return check_reduce(c, a.x, a.y, false);
+}
+bool check(Check& c, const max_args& a) {
+    return check_reduce(c, a.x, a.y, true);
+}
+bool check(Check& c, const min_args& a) {
+    return check_reduce(c, a.x, a.y, true);
+}
+bool check(Check& c, const argmax_args& a) {
+    return check_reduce(c, a.x, a.y, true);
+}
+
+// --- softmax family on [M,C]
+bool check_rows(Check& c, const char* name, const View& x, const char* out_name, const View& y) {
+    return c.ndim(name, x, 2, "[M,C]") && c.same_shape(out_name, y, name, x);
+}
+bool check_labels(Check& c, const View& labels, i64 M, i64 C) {
+    if (!c.ndim("labels", labels, 1, "[M]") || !c.extent("labels", labels, 0, M, "M")) return false;
+    const i64* v = static_cast<const i64*>(labels.data);
+    for (i64 m = 0; m < M; ++m) {
+        if (v[m] < 0 || v[m] >= C) {
+            return c.fail("label %lld at row %lld is outside 0 .. %lld", (long long)v[m], (long long)m,
+                          (long long)(C - 1));
+        }
+    }
+    return true;
+}
+bool check(Check& c, const softmax_args& a) {
+    return check_rows(c, "x", a.x, "y", a.y);
+}
+bool check(Check& c, const log_softmax_args& a) {
+    return check_rows(c, "x", a.x, "y", a.y);
+}
+bool check(Check& c, const softmax_dx_args& a) {
+    return check_rows(c, "y", a.y, "dx", a.dx) && c.same_shape("dy", a.dy, "y", a.y);
+}
+bool check(Check& c, const log_softmax_dx_args& a) {
+    return check_rows(c, "y", a.y, "dx", a.dx) && c.same_shape("dy", a.dy, "y", a.y);
+}
+bool check(Check& c, const softmax_xent_args& a) {
+    return check_rows(c, "x", a.x, "probs", a.probs) && c.ndim("loss", a.loss, 1, "[M]") &&
+           c.extent("loss", a.loss, 0, a.x.shape[0], "M") && check_labels(c, a.labels, a.x.shape[0], a.x.shape[1]);
+}
+bool check(Check& c, const softmax_xent_dx_args& a) {
+    return check_rows(c, "probs", a.probs, "dx", a.dx) && c.ndim("g", a.g, 1, "[M]") &&
+           c.extent("g", a.g, 0, a.probs.shape[0], "M") &&
+           check_labels(c, a.labels, a.probs.shape[0], a.probs.shape[1]);
+}
+
+// --- matrix product
+bool check(Check& c, const gemm_args& g) {
+    if (g.c.ndim != 2 && g.c.ndim != 3) return c.fail("c must have 2 or 3 axes, got shape %s", ShapeText(g.c).text);
+    const int lead = g.c.ndim - 2;
+    const char* layout = lead ? "(a batch axis first)" : "(no batch axis)";
+    if (!c.ndim("a", g.a, g.c.ndim, layout) || !c.ndim("b", g.b, g.c.ndim, layout)) return false;
+    if (lead && !(c.extent("a", g.a, 0, g.c.shape[0], "the batch") && c.extent("b", g.b, 0, g.c.shape[0], "the batch")))
+        return false;
+    const i64 M = g.a.shape[lead], K = g.a.shape[lead + 1], N = g.b.shape[lead + 1];
+    if (g.b.shape[lead] != K) {
+        return c.fail("a %s and b %s do not multiply: a has %lld columns, b has %lld rows", ShapeText(g.a).text,
+                      ShapeText(g.b).text, (long long)K, (long long)g.b.shape[lead]);
+    }
+    if (!c.extent("c", g.c, lead, M, "M") || !c.extent("c", g.c, lead + 1, N, "N")) return false;
+    if (present(g.bias)) {
+        const bool shared = g.bias.ndim == 1 && g.bias.shape[0] == N;
+        const bool own = lead && g.bias.ndim == 2 && g.bias.shape[0] == g.c.shape[0] && g.bias.shape[1] == N;
+        if (!shared && !own) return c.fail("bias must have shape [%lld], got %s", (long long)N, ShapeText(g.bias).text);
+    }
+    return c.in_range("act", g.act, 0, kNumActs - 1);
+}
+
+// --- convolution
+struct ConvShape {
+    const View &x, &w, &y;
+    const char *x_name, *w_name, *y_name;
+    i64 stride[2], pad[2], dil[2], groups;
+};
+bool check_conv(Check& c, const ConvShape& s) {
+    if (!c.ndim(s.x_name, s.x, 4, "[N,H,W,C]") || !c.ndim(s.w_name, s.w, 4, "[K,R,S,C/groups]") ||
+        !c.ndim(s.y_name, s.y, 4, "[N,P,Q,K]"))
+        return false;
+    const i64 C = s.x.shape[3], K = s.w.shape[0];
+    if (!c.extent(s.y_name, s.y, 0, s.x.shape[0], "N") || !c.extent(s.y_name, s.y, 3, K, "K")) return false;
+    for (int axis = 1; axis < 4; ++axis) {
+        if (!c.not_empty(s.x_name, s.x, axis) || !c.not_empty(s.y_name, s.y, axis) || !c.not_empty(s.w_name, s.w, axis))
+            return false;
+    }
+    if (s.groups < 1 || C % s.groups || K % s.groups) {
+        return c.fail("groups must divide C = %lld and K = %lld, got %lld", (long long)C, (long long)K,
+                      (long long)s.groups);
+    }
+    if (s.w.shape[3] != C / s.groups) {
+        return c.fail("%s has %lld input channels per group, %s has %lld with groups=%lld (layout is NHWC, [K,R,S,C])",
+                      s.w_name, (long long)s.w.shape[3], s.x_name, (long long)C, (long long)s.groups);
+    }
+    for (int d = 0; d < 2; ++d) {
+        const char* dim = d ? "w" : "h";
+        char name[16];
+        std::snprintf(name, sizeof name, "stride_%s", dim);
+        if (!c.in_range(name, s.stride[d], 1, kMaxStep)) return false;
+        std::snprintf(name, sizeof name, "dil_%s", dim);
+        if (!c.in_range(name, s.dil[d], 1, kMaxStep)) return false;
+        const i64 H = s.x.shape[d + 1], P = s.y.shape[d + 1], R = s.w.shape[d + 1];
+        if (!c.in_range(d ? "kernel width" : "kernel height", R, 1, kMaxEffective)) return false;
+        const i64 span = (R - 1) * s.dil[d] + 1;
+        if (!c.in_range(d ? "width of the dilated kernel" : "height of the dilated kernel", span, 1, kMaxEffective))
+            return false;
+        std::snprintf(name, sizeof name, "pad_%s", dim);
+        if (!c.in_range(name, s.pad[d], 0, span - 1 + H < kMaxStep ? span - 1 + H : kMaxStep)) return false;
+        const i64 after = (P - 1) * s.stride[d] + span - s.pad[d] - H;  // padding implied at the far end
+        if (after > span - 1 + H) {
+            return c.fail(
+                "%s has %lld output %s; with kernel %lld, stride %lld, padding %lld, dilation %lld an input "
+                "of %lld would need %lld of padding at the end",
+                s.y_name, (long long)P, d ? "columns" : "rows", (long long)R, (long long)s.stride[d],
+                (long long)s.pad[d], (long long)s.dil[d], (long long)H, (long long)after);
+        }
+    }
+    return true;
+}
+bool check(Check& c, const conv2d_args& a) {
+    if (!check_conv(
+            c,
+            {a.x, a.w, a.y, "x", "w", "y", {a.stride_h, a.stride_w}, {a.pad_h, a.pad_w}, {a.dil_h, a.dil_w}, a.groups}))
+        return false;
+    if (present(a.bias) && !(c.ndim("bias", a.bias, 1, "[K]") && c.extent("bias", a.bias, 0, a.w.shape[0], "K")))
+        return false;
+    return c.in_range("act", a.act, 0, kNumActs - 1);
+}
+bool check(Check& c, const conv2d_dx_args& a) {
+    return check_conv(
+        c,
+        {a.dx, a.w, a.dy, "dx", "w", "dy", {a.stride_h, a.stride_w}, {a.pad_h, a.pad_w}, {a.dil_h, a.dil_w}, a.groups});
+}
+bool check(Check& c, const conv2d_dw_args& a) {
+    return check_conv(
+        c,
+        {a.x, a.dw, a.dy, "x", "dw", "dy", {a.stride_h, a.stride_w}, {a.pad_h, a.pad_w}, {a.dil_h, a.dil_w}, a.groups});
+}
+
+// --- pooling
+bool check_images(Check& c, const char* x_name, const View& x, const char* y_name, const View& y) {
+    if (!c.ndim(x_name, x, 4, "[N,H,W,C]") || !c.ndim(y_name, y, 4, "[N,P,Q,C]")) return false;
+    if (!c.extent(y_name, y, 0, x.shape[0], "N") || !c.extent(y_name, y, 3, x.shape[3], "C")) return false;
+    for (int axis = 1; axis < 3; ++axis) {
+        if (!c.not_empty(x_name, x, axis) || !c.not_empty(y_name, y, axis)) return false;
+    }
+    return true;
+}
+template <typename A>
+bool check_windows(Check& c, const A& a, const char* x_name, const View& x, const char* y_name, const View& y) {
+    if (!check_images(c, x_name, x, y_name, y)) return false;
+    const i64 kernel[2] = {a.kernel_h, a.kernel_w}, stride[2] = {a.stride_h, a.stride_w};
+    const i64 pad[2] = {a.pad_h, a.pad_w};
+    for (int d = 0; d < 2; ++d) {
+        if (!c.in_range(d ? "kernel_w" : "kernel_h", kernel[d], 1, kMaxStep)) return false;
+        if (!c.in_range(d ? "stride_w" : "stride_h", stride[d], 1, kMaxStep)) return false;
+        if (!c.in_range(d ? "pad_w" : "pad_h", pad[d], 0, kernel[d] / 2)) return false;
+        const i64 H = x.shape[d + 1], P = y.shape[d + 1];
+        if ((P - 1) * stride[d] - pad[d] >= H) {
+            return c.fail(
+                "%s has %lld output %s; with stride %lld and padding %lld the last window lies outside an "
+                "input of %lld",
+                y_name, (long long)P, d ? "columns" : "rows", (long long)stride[d], (long long)pad[d], (long long)H);
+        }
+    }
+    return true;
+}
+bool check_index_range(Check& c, const char* name, const View& x) {
+    if (x.shape[1] <= kMaxIndex / x.shape[2]) return true;
+    return c.fail("%s has more pixels than an int32 index can name: shape %s", name, ShapeText(x).text);
+}
+// idx [N,P,Q,C] names pixels h*W + w of images with `pixels` pixels.
+bool check_index(Check& c, const View& idx, i64 pixels) {
+    const i32* v = static_cast<const i32*>(idx.data);
+    const i64 n = numel(idx);
+    u32 largest = 0;  // negative values wrap to large ones
+    for (i64 i = 0; i < n; ++i) largest = u32(v[i]) > largest ? u32(v[i]) : largest;
+    if (n == 0 || i64(largest) < pixels) return true;
+    for (i64 i = 0; i < n; ++i) {
+        if (v[i] < 0 || i64(v[i]) >= pixels) {
+            return c.fail("idx holds %d at element %lld, outside 0 .. %lld", int(v[i]), (long long)i,
+                          (long long)(pixels - 1));
+        }
+    }
+    return true;
+}
+bool check(Check& c, const max_pool2d_args& a) {
+    return check_windows(c, a, "x", a.x, "y", a.y) && c.same_shape("idx", a.idx, "y", a.y) &&
+           check_index_range(c, "x", a.x);
+}
+bool check(Check& c, const max_pool2d_dx_args& a) {
+    return check_images(c, "dx", a.dx, "dy", a.dy) && c.same_shape("idx", a.idx, "dy", a.dy) &&
+           check_index_range(c, "dx", a.dx) && check_index(c, a.idx, a.dx.shape[1] * a.dx.shape[2]);
+}
+bool check(Check& c, const max_pool2d_gather_args& a) {
+    return check_images(c, "x", a.x, "y", a.y) && c.same_shape("idx", a.idx, "y", a.y) &&
+           check_index_range(c, "x", a.x) && check_index(c, a.idx, a.x.shape[1] * a.x.shape[2]);
+}
+bool check(Check& c, const avg_pool2d_args& a) {
+    return check_windows(c, a, "x", a.x, "y", a.y) && c.in_range("count_include_pad", a.count_include_pad, 0, 1);
+}
+bool check(Check& c, const avg_pool2d_dx_args& a) {
+    return check_windows(c, a, "dx", a.dx, "dy", a.dy) && c.in_range("count_include_pad", a.count_include_pad, 0, 1);
+}
+
+// --- images
+bool check(Check& c, const warp_affine_args& a) {
+    return check_images(c, "x", a.x, "y", a.y) && c.ndim("m", a.m, 3, "[N,2,3]") &&
+           c.extent("m", a.m, 0, a.x.shape[0], "N") && c.extent("m", a.m, 1, 2, "rows") &&
+           c.extent("m", a.m, 2, 3, "columns");
+}
+
+// --- random numbers
+bool check(Check& c, const uniform_args& a) {
+    if (!c.finite("low", a.low) || !c.finite("high", a.high)) return false;
+    return a.low <= a.high || c.fail("low must not be above high, got %g and %g", a.low, a.high);
+}
+bool check(Check& c, const normal_args& a) {
+    if (!c.finite("mean", a.mean) || !c.finite("std", a.std)) return false;
+    return a.std >= 0.0 || c.fail("std must not be negative, got %g", a.std);
+}
+bool check(Check& c, const dropout_args& a) {
+    return c.same_shape("y", a.y, "x", a.x) && c.in_range("p", a.p, 0.0, 1.0);
+}
+
+// --- optimisers
+bool check(Check& c, const sgd_update_args& a) {
+    if (!c.same_shape("g", a.g, "p", a.p)) return false;
+    if (present(a.m) && !c.same_shape("m", a.m, "p", a.p)) return false;
+    if (!present(a.m) && a.momentum != 0.0) return c.fail("momentum %g needs the buffer m", a.momentum);
+    return c.in_range("nesterov", a.nesterov, 0, 1) && c.in_range("first", a.first, 0, 1);
+}
+bool check(Check& c, const adam_update_args& a) {
+    if (!c.same_shape("g", a.g, "p", a.p) || !c.same_shape("m", a.m, "p", a.p) || !c.same_shape("v", a.v, "p", a.p))
+        return false;
+    if (!(a.beta1 >= 0.0 && a.beta1 < 1.0)) return c.fail("beta1 must be in [0, 1), got %g", a.beta1);
+    if (!(a.beta2 >= 0.0 && a.beta2 < 1.0)) return c.fail("beta2 must be in [0, 1), got %g", a.beta2);
+    if (!(a.eps >= 0.0)) return c.fail("eps must not be negative, got %g", a.eps);
+    return c.in_range("decoupled", a.decoupled, 0, 1) && c.in_range("step", a.step, 1, i64{1} << 53);
+}
+
+}  // namespace
+
+const char* check_args(OpId op, const void* args, char* buf, size_t buflen) {
+    if (buflen) buf[0] = '\0';
+    if (op < 0 || op >= kNumOps) {
+        if (buflen) std::snprintf(buf, buflen, "unknown op %d", int(op));
+        return buf;
+    }
+    const OpInfo& info = op_info[op];
+    Check c(info.name, buf, buflen);
+    if (!check_views(c, info, static_cast<const char*>(args), op != op_cast)) return buf;
+    bool ok = false;
+    switch (op) {
+#define IN(f)
+#define IN_OPT(f)
+#define INC(f)
+#define INC_OPT(f)
+#define INI(f)
+#define INX(f)
+#define OUT(f)
+#define OUTS(f)
+#define OUT_OPT(f)
+#define OUTI(f)
+#define OUTX(f)
+#define INOUT(f)
+#define INOUT_OPT(f)
+#define I64(f)
+#define F64(f)
+#define SEED(f)
+#define WORK(f)
+#define RB_OP(name, fields)                                    \
+    case op_##name:                                            \
+        ok = check(c, *static_cast<const name##_args*>(args)); \
+        break;
+#include "rb/ops.def"
+#include "rb/ops_undef.hpp"
+        case kNumOps:
+            break;
+    }
+    return ok ? nullptr : buf;
+}
+
+}  // namespace rb

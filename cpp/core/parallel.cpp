@@ -1,0 +1,281 @@
+// parallel.cpp: the one place with threads. Two back ends: OpenMP (libgomp), and std::thread, which thread sanitizers
+// understand. Work is cut into one contiguous piece per thread. A region entered while another is running (nested, or
+// a second Python thread) runs on its caller alone, so there is never more than one team.
+#include "core/parallel.hpp"
+
+#include <pthread.h>  // pthread_atfork
+#include <sched.h>    // sched_getaffinity
+
+#include <atomic>
+#include <cstdio>   // reading cgroup files
+#include <cstdlib>  // getenv, strtol
+#include <cstring>
+#include <mutex>
+#include <string>
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>  // _mm_getcsr
+#endif
+#if defined(RB_PARALLEL_OMP)
+#include <omp.h>
+#else
+#include <condition_variable>
+#include <thread>
+#include <vector>
+#endif
+
+namespace rb {
+namespace {
+
+// Below this many nanoseconds of work a region is not worth its fork and join.
+constexpr double kMinRegionNs = 20000.0;
+// Each thread should have at least this much.
+constexpr double kMinPieceNs = 8000.0;
+
+std::atomic<bool> g_busy{false};
+std::atomic<bool> g_forked{false};
+thread_local bool t_inside = false;
+thread_local i32 t_worker = 0;
+
+struct Settings {
+    std::atomic<i32> threads{1};
+    std::string bad;
+};
+
+i32 affinity_count() {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+    const int n = CPU_COUNT(&set);
+    return n > 0 ? n : 1;
+}
+
+// CPUs granted by the control group (v2, then v1), rounded up; 0 when there is no limit.
+i32 cgroup_count() {
+    char text[64];
+    double quota = -1, period = -1;
+    if (FILE* f = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
+        if (std::fscanf(f, "%63s %lf", text, &period) == 2 && std::strcmp(text, "max") != 0) quota = std::atof(text);
+        std::fclose(f);
+    } else {
+        if (FILE* q = std::fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "r")) {
+            if (std::fscanf(q, "%lf", &quota) != 1) quota = -1;
+            std::fclose(q);
+        }
+        if (FILE* p = std::fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "r")) {
+            if (std::fscanf(p, "%lf", &period) != 1) period = -1;
+            std::fclose(p);
+        }
+    }
+    if (quota <= 0 || period <= 0) return 0;
+    const i32 n = static_cast<i32>((quota + period - 1) / period);
+    return n > 0 ? n : 1;
+}
+
+// Parses a positive integer; 0 when the text is something else. OMP_NUM_THREADS may be a list: its first entry counts.
+i32 positive(const char* text, bool list) {
+    char* end = nullptr;
+    const long v = std::strtol(text, &end, 10);
+    if (end == text || v <= 0 || v > kMaxThreads) return 0;
+    if (*end != '\0' && !(list && *end == ',')) return 0;
+    return static_cast<i32>(v);
+}
+
+void child_after_fork();
+
+Settings& settings() {
+    static Settings s;
+    static std::once_flag once;
+    std::call_once(once, [] {
+        i32 n = affinity_count();
+        if (const i32 q = cgroup_count(); q > 0 && q < n) n = q;
+        if (const char* e = std::getenv("OMP_NUM_THREADS"); e && *e) {
+            if (const i32 v = positive(e, true); v > 0 && v < n) n = v;
+        }
+        if (const char* e = std::getenv("RB_THREADS"); e && *e) {
+            const i32 v = positive(e, false);
+            if (v > 0) {
+                n = v;
+            } else {
+                s.bad = e;
+            }
+        }
+        if (n > kMaxThreads) n = kMaxThreads;
+        s.threads.store(n);
+        pthread_atfork(nullptr, nullptr, child_after_fork);
+    });
+    return s;
+}
+
+#if !defined(RB_PARALLEL_OMP)
+// A pool of std::threads that sleep on a condition variable between regions. Leaked on purpose: joining threads from
+// static destructors deadlocks at interpreter exit.
+struct Pool {
+    std::mutex mutex;
+    std::condition_variable start, done;
+    std::vector<std::thread> workers;
+    u64 generation = 0;
+    i32 team = 0, pending = 0;
+    void (*job)(void*, i32) = nullptr;
+    void* env = nullptr;
+
+    void work(i32 index, u64 seen) {
+        for (;;) {
+            void (*fn)(void*, i32);
+            void* e;
+            {
+                std::unique_lock<std::mutex> lock(mutex);
+                start.wait(lock, [&] { return generation != seen; });
+                seen = generation;
+                if (index >= team) continue;
+                fn = job;
+                e = env;
+            }
+            fn(e, index);
+            std::lock_guard<std::mutex> lock(mutex);
+            if (--pending == 0) done.notify_one();
+        }
+    }
+
+    void run(i32 n, void (*fn)(void*, i32), void* e) {
+        {
+            std::lock_guard<std::mutex> lock(mutex);
+            while (static_cast<i32>(workers.size()) < n - 1) {
+                const i32 index = static_cast<i32>(workers.size()) + 1;
+                workers.emplace_back([this, index, seen = generation] { work(index, seen); });
+                workers.back().detach();
+            }
+            team = n;
+            pending = n - 1;
+            job = fn;
+            env = e;
+            ++generation;
+        }
+        start.notify_all();
+        fn(e, 0);
+        std::unique_lock<std::mutex> lock(mutex);
+        done.wait(lock, [&] { return pending == 0; });
+    }
+};
+
+Pool& pool() {
+    static Pool* p = new Pool;
+    return *p;
+}
+#endif
+
+void child_after_fork() {
+    g_forked.store(true);
+    g_busy.store(false);
+    t_inside = false;
+    t_worker = 0;
+}
+
+struct Region {
+    i64 n;
+    i32 team;
+    void (*fn)(void*, i64, i64);
+    void* env;
+    bool flush;
+};
+
+#if defined(__x86_64__)
+constexpr u32 kFlushBits = 0x8040;  // flush-to-zero, denormals-are-zero
+bool flushing() {
+    return (_mm_getcsr() & kFlushBits) == kFlushBits;
+}
+#else
+bool flushing() {
+    return false;
+}
+#endif
+
+void run_piece(const Region& r, i32 index) {
+    const i64 base = r.n / r.team, extra = r.n % r.team;
+    const i64 begin = index * base + (index < extra ? index : extra);
+    const i64 end = begin + base + (index < extra ? 1 : 0);
+    if (begin >= end) return;
+    const bool outer = t_inside;
+    const i32 worker = t_worker;
+    t_inside = true;
+    t_worker = index;
+    if (r.flush) {
+        const FlushDenormals scope;
+        r.fn(r.env, begin, end);
+    } else {
+        r.fn(r.env, begin, end);
+    }
+    t_inside = outer;
+    t_worker = worker;
+}
+
+}  // namespace
+
+i32 num_threads() {
+    return settings().threads.load(std::memory_order_relaxed);
+}
+
+void set_num_threads(i32 n) {
+    settings().threads.store(n);
+}
+
+bool in_forked_child() {
+    return g_forked.load();
+}
+
+const char* parallel_backend() {
+#if defined(RB_PARALLEL_OMP)
+    return "openmp";
+#else
+    return "std::thread";
+#endif
+}
+
+const char* bad_threads_setting() {
+    return settings().bad.empty() ? nullptr : settings().bad.c_str();
+}
+
+i32 worker_index() {
+    return t_worker;
+}
+
+void parallel_for(i64 n, double cost, void (*fn)(void*, i64, i64), void* env) {
+    if (n <= 0) return;
+    const double total = cost * static_cast<double>(n);
+    i64 team = num_threads();
+    if (team > n) team = n;
+    if (const i64 pieces = static_cast<i64>(total / kMinPieceNs); team > pieces) team = pieces;
+    bool idle = false;
+    if (team <= 1 || total < kMinRegionNs || t_inside || g_forked.load(std::memory_order_relaxed) ||
+        !g_busy.compare_exchange_strong(idle, true)) {
+        fn(env, 0, n);
+        return;
+    }
+    Region region{n, static_cast<i32>(team), fn, env, flushing()};
+#if defined(RB_PARALLEL_OMP)
+#pragma omp parallel num_threads(region.team)
+    {
+        // The runtime may grant fewer threads than asked: the pieces stay the same, someone takes two.
+        for (i32 i = omp_get_thread_num(); i < region.team; i += omp_get_num_threads()) run_piece(region, i);
+    }
+#else
+    pool().run(region.team, [](void* e, i32 i) { run_piece(*static_cast<Region*>(e), i); }, &region);
+#endif
+    g_busy.store(false);
+}
+
+#if defined(__x86_64__)
+FlushDenormals::FlushDenormals() : saved_(_mm_getcsr()) {
+    _mm_setcsr(saved_ | kFlushBits);
+}
+FlushDenormals::~FlushDenormals() {
+    _mm_setcsr(saved_);
+}
+#else
+FlushDenormals::FlushDenormals() : saved_(0) {}
+FlushDenormals::~FlushDenormals() {
+    static_cast<void>(saved_);
+}
+#endif
+
+}  // namespace rb

@@ -1,0 +1,60 @@
+// args.hpp: one plain argument struct per op, `<op>_args`, generated from ops.def. Recording a call is copying one.
+#pragma once
+
+#include "rb/view.hpp"  // View, Work, Seed, i64
+
+namespace rb {
+
+// Activations an epilogue may fuse. The numbers are part of the interface (Python passes them).
+enum Act : i32 { act_none = 0, act_relu = 1, act_tanh = 2, act_sigmoid = 3 };
+constexpr int kNumActs = 4;
+
+#define IN(f) View f;
+#define IN_OPT(f) View f;
+#define INC(f) View f;
+#define INC_OPT(f) View f;
+#define INI(f) View f;
+#define INX(f) View f;
+#define OUT(f) View f;
+#define OUTS(f) View f;
+#define OUT_OPT(f) View f;
+#define OUTI(f) View f;
+#define OUTX(f) View f;
+#define INOUT(f) View f;
+#define INOUT_OPT(f) View f;
+#define I64(f) i64 f;
+#define F64(f) double f;
+#define SEED(f) Seed f;
+#define WORK(f) Work f;
+#define RB_OP(name, fields) \
+    struct name##_args {    \
+        fields              \
+    };
+#include "rb/ops.def"
+#include "rb/ops_undef.hpp"
+
+enum OpId : i32 {
+#define IN(f)
+#define IN_OPT(f)
+#define INC(f)
+#define INC_OPT(f)
+#define INI(f)
+#define INX(f)
+#define OUT(f)
+#define OUTS(f)
+#define OUT_OPT(f)
+#define OUTI(f)
+#define OUTX(f)
+#define INOUT(f)
+#define INOUT_OPT(f)
+#define I64(f)
+#define F64(f)
+#define SEED(f)
+#define WORK(f)
+#define RB_OP(name, fields) op_##name,
+#include "rb/ops.def"
+#include "rb/ops_undef.hpp"
+    kNumOps
+};
+
+}  // namespace rb

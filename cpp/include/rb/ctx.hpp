@@ -1,0 +1,23 @@
+// ctx.hpp: what a kernel may ask of the house while it runs. Kernels never allocate, lock, print or throw.
+#pragma once
+
+#include "rb/view.hpp"
+
+namespace rb {
+
+// Machine facts a kernel may use for speed, never for anything that changes the bits of a result.
+struct Ctx {
+    i32 threads;  // size of the team parallel_for may use
+    i64 l1_bytes, l2_bytes, l3_bytes;
+};
+
+// Runs fn(env, begin, end) over [0, n) in contiguous pieces, one per thread. `cost` is the work of one index in
+// "simple operations" (about a nanosecond's worth each); below a grain everything runs on the caller. Pieces depend on
+// the thread count, so an index must be the unit of determinism: its result may not depend on which piece it is in.
+// Nested calls, a second concurrent caller and forked children run serially. `fn` must not throw.
+void parallel_for(i64 n, double cost, void (*fn)(void* env, i64 begin, i64 end), void* env);
+
+// Index of the calling worker inside the innermost parallel_for (0 when serial), < Ctx::threads. For scratch only.
+i32 worker_index();
+
+}  // namespace rb

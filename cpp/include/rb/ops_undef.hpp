@@ -1,0 +1,19 @@
+// ops_undef.hpp: forget the field macros after a reading of ops.def. Included many times on purpose.
+#undef IN
+#undef IN_OPT
+#undef INC
+#undef INC_OPT
+#undef INI
+#undef INX
+#undef OUT
+#undef OUTS
+#undef OUT_OPT
+#undef OUTI
+#undef OUTX
+#undef INOUT
+#undef INOUT_OPT
+#undef I64
+#undef F64
+#undef SEED
+#undef WORK
+#undef RB_OP

@@ -1,0 +1,181 @@
+// conv2d_dw.inl: the weight gradient of conv2d, NHWC: dw[k,r,s,c] = sum over n,p,q of dy[n,p,q,k] * x[n,h,w,c].
+//
+// Tile rows are output channels k (broadcast from dy), tile columns run over (s,c) of one kernel row, which are
+// contiguous in x where the dilation is 1 (over c of one tap otherwise); the reduction runs over pixels, one Step per
+// output row. Bits: images are cut into bands of output rows, bands into at most 8 chunks, both by shape alone. Within
+// a chunk bands are added batch by batch in order; partial sums of the chunks are added in order at the end.
+
+template <typename T>
+struct ConvDw {
+    const T* x;   // [N,H,W,G*C]
+    const T* dy;  // [N,P,Q,G*K]
+    T* dw;        // [G*K,R,S,C]
+    i64 n, h, w, c, k, groups, r, s, p, q;
+    i64 stride_h, stride_w, pad_h, pad_w, dil_h, dil_w;
+    bool direct;  // tiles read x itself: no padding, one group, no partial column panel
+};
+
+struct DwPlan {
+    i64 rows, bands;  // output rows per band, bands per image
+    i64 batch;        // bands copied and multiplied together
+    i64 chunks;       // partial sums
+    i64 splits;       // pieces of the tiles of a chunk, for the team only
+    i64 lines, cols;  // input rows and columns of a band's window
+    i64 runs, run;    // column runs (R, or R*S when dilated) and their length
+    i64 dw_elems, worker_bytes, bytes;
+};
+
+template <typename T>
+static ConvDw<T> conv_dw_of(const conv2d_dw_args& a) {
+    ConvDw<T> d{};
+    d.x = static_cast<const T*>(a.x.data);
+    d.dy = static_cast<const T*>(a.dy.data);
+    d.dw = static_cast<T*>(a.dw.data);
+    d.groups = a.groups;
+    d.n = a.x.shape[0];
+    d.h = a.x.shape[1];
+    d.w = a.x.shape[2];
+    d.c = a.x.shape[3] / a.groups;
+    d.p = a.dy.shape[1];
+    d.q = a.dy.shape[2];
+    d.k = a.dy.shape[3] / a.groups;
+    d.r = a.dw.shape[1];
+    d.s = a.dw.shape[2];
+    d.stride_h = a.stride_h;
+    d.stride_w = a.stride_w;
+    d.pad_h = a.pad_h;
+    d.pad_w = a.pad_w;
+    d.dil_h = a.dil_h;
+    d.dil_w = a.dil_w;
+    const i64 run = d.dil_w == 1 ? d.s * d.c : d.c, tail = run % kNR<T>;
+    d.direct = d.groups == 1 && d.pad_h == 0 && d.pad_w == 0 && extent(d.p, d.stride_h, d.r, d.dil_h) <= d.h &&
+               extent(d.q, d.stride_w, d.s, d.dil_w) <= d.w && (tail == 0 || tail == panel_width<T>(tail));
+    return d;
+}
+
+template <typename T>
+static DwPlan plan_dw(const ConvDw<T>& d, const Ctx& ctx) {
+    DwPlan p{};
+    const i64 size = sizeof(T), threads = max_i(1, ctx.threads);
+    const bool merged = d.dil_w == 1;
+    p.runs = merged ? d.r : d.r * d.s;
+    p.run = merged ? d.s * d.c : d.c;
+    p.dw_elems = d.groups * d.k * d.r * d.s * d.c;
+    p.cols = extent(d.q, d.stride_w, d.s, d.dil_w);
+    // Constants, not cache sizes: they decide how sums are cut.
+    const i64 line = (p.cols * d.c * d.stride_h + d.q * d.k) * size;  // bytes of x and dy per output row
+    const i64 budget = 192 << 10;
+    p.rows = min_i(d.p, max_i(4, budget / line));
+    p.bands = ceil_div(d.p, p.rows);
+    p.rows = ceil_div(d.p, p.bands);
+    p.batch = p.bands > 1 ? 1 : max_i(1, budget / (line * d.p));
+    p.batch = min_i(p.batch, d.n);
+    const double macs = double(d.n * d.p * d.q) * double(d.k * d.c * d.groups) * double(d.r * d.s);
+    p.chunks = macs >= 4e6 ? 8 : macs >= 1e6 ? 4 : 1;
+    p.chunks = min_i(p.chunks, min_i(d.n * p.bands, max_i(1, (i64{1} << 20) / p.dw_elems)));
+    p.splits = threads == 1 ? 1 : max_i(1, min_i(ceil_div(d.k, kMR<T>), ceil_div(2 * threads, p.chunks * d.groups)));
+    p.lines = extent(p.rows, d.stride_h, d.r, d.dil_h);
+    const i64 window = d.direct ? 0 : p.batch * p.lines * p.cols * d.c + kNR<T>;
+    p.worker_bytes = round_up(p.batch * p.rows * i64(sizeof(Step)), 64) + round_up(window * size, 64);
+    p.bytes = round_up(p.chunks > 1 ? p.chunks * p.dw_elems * size : 0, 64) + threads * p.worker_bytes;
+    return p;
+}
+
+// Row panels [i0,i1) of one group's dw += bands [b0,b1) of its images; overwritten where `first`.
+template <typename T>
+static void dw_bands(const ConvDw<T>& d, const DwPlan& p, i64 group, i64 b0, i64 b1, i64 i0, i64 i1, bool first, T* dw,
+                     char* scratch) {
+    Step* steps = reinterpret_cast<Step*>(scratch);
+    T* window = reinterpret_cast<T*>(scratch + round_up(p.batch * p.rows * i64(sizeof(Step)), 64));
+    const i64 ct = d.groups * d.c, kt = d.groups * d.k;
+    const T* b = d.direct ? d.x : window;
+    const i64 line = d.direct ? d.w * ct : p.cols * d.c;
+    i64 count = 0;
+    for (i64 band = b0; band < b1; ++band) {
+        const i64 image = band / p.bands, p0 = band % p.bands * p.rows, p1 = min_i(p0 + p.rows, d.p);
+        i64 origin = image * d.h * d.w * ct + p0 * d.stride_h * d.w * ct;
+        if (!d.direct) {
+            origin = (band - b0) * p.lines * line;
+            copy_window(window + origin, d.x + image * d.h * d.w * ct + group * d.c, d.h, d.w, ct, d.c,
+                        p0 * d.stride_h - d.pad_h, extent(p1 - p0, d.stride_h, d.r, d.dil_h), -d.pad_w, p.cols);
+        }
+        for (i64 t = p0; t < p1; ++t)
+            steps[count++] = Step{(image * d.p + t) * d.q * kt, origin + (t - p0) * d.stride_h * line, d.q};
+    }
+    if (!d.direct) {  // the last column panel may read past the window
+        T* slack = window + (b1 - b0) * p.lines * line;
+        for (i64 j = 0; j < kNR<T>; ++j) slack[j] = T(0);
+    }
+    const i64 panels = ceil_div(p.run, kNR<T>), rows = ceil_div(d.k, kMR<T>), ldw = d.r * d.s * d.c;
+    const bool narrow = p.run <= V<T>::L;  // two runs at a time
+    for (i64 run = 0; run < p.runs; ++run) {
+        const i64 r = p.runs == d.r ? run : run / d.s, s = p.runs == d.r ? 0 : run % d.s;
+        const bool pair = narrow && run + 1 < p.runs && (p.runs == d.r || s + 1 < d.s);
+        for (i64 panel = 0; panel < panels; ++panel) {
+            const i64 j0 = panel * kNR<T>, nj = min_i(kNR<T>, p.run - j0);
+            const int width = panel_width<T>(nj);
+            TileOut<T> out{nullptr, ldw, T(1), first ? T(0) : T(1), nullptr, act_none, i32(nj), 0, p.run};
+            out.bvs = p.runs == d.r ? d.dil_h * line : d.dil_w * d.c;
+            for (i64 i = i0; i < i1; ++i) {
+                const i64 k0 = cut(d.k, rows, i), m = cut(d.k, rows, i + 1) - k0;
+                out.c = dw + (group * d.k + k0) * ldw + run * p.run + j0;
+                const TileFn<T> fn = pair ? split_tile_for<T>(m, width) : tile_for<T>(m, width);
+                fn(d.dy + group * d.k + k0, b + r * d.dil_h * line + s * d.dil_w * d.c + j0, steps, count, 1, kt,
+                   d.stride_w * d.c, out);
+            }
+        }
+        run += pair;
+    }
+}
+
+template <typename T>
+static i64 conv2d_dw_work(const void* args, const Ctx& ctx) {
+    const ConvDw<T> d = conv_dw_of<T>(*static_cast<const conv2d_dw_args*>(args));
+    if (d.n == 0 || d.k == 0 || d.c == 0 || d.r == 0 || d.s == 0 || d.p == 0 || d.q == 0) return 0;
+    return plan_dw(d, ctx).bytes;
+}
+
+template <typename T>
+static void conv2d_dw_run(const void* args, Ctx& ctx) {
+    const conv2d_dw_args& a = *static_cast<const conv2d_dw_args*>(args);
+    const ConvDw<T> d = conv_dw_of<T>(a);
+    if (d.n == 0 || d.k == 0 || d.c == 0 || d.r == 0 || d.s == 0 || d.p == 0 || d.q == 0) {
+        const i64 elems = d.groups * d.k * d.r * d.s * d.c;
+        for (i64 i = 0; i < elems; ++i) d.dw[i] = T(0);
+        return;
+    }
+    const DwPlan p = plan_dw(d, ctx);
+    T* part = p.chunks > 1 ? static_cast<T*>(a.work.data) : d.dw;
+    char* scratch =
+        static_cast<char*>(a.work.data) + round_up(p.chunks > 1 ? p.chunks * p.dw_elems * i64(sizeof(T)) : 0, 64);
+    const i64 rows = ceil_div(d.k, kMR<T>), units = d.n * p.bands, tasks = p.chunks * d.groups * p.splits;
+    const double ns = double(d.n * d.p * d.q) * double(d.k * d.c * d.groups) * double(d.r * d.s) * 0.03;
+    parallel(tasks, ns / double(tasks), [&](i64 t0, i64 t1) {
+        char* mine = scratch + worker_index() * p.worker_bytes;
+        for (i64 t = t0; t < t1; ++t) {
+            const i64 split = t % p.splits, group = t / p.splits % d.groups, chunk = t / (p.splits * d.groups);
+            const i64 u0 = cut(units, p.chunks, chunk), u1 = cut(units, p.chunks, chunk + 1);
+            for (i64 u = u0; u < u1; u += p.batch)
+                dw_bands(d, p, group, u, min_i(u + p.batch, u1), cut(rows, p.splits, split),
+                         cut(rows, p.splits, split + 1), u == u0, part + chunk * p.dw_elems, mine);
+        }
+    });
+    if (p.chunks == 1) return;
+    const i64 block = 1024, blocks = ceil_div(p.dw_elems, block);
+    parallel(blocks, double(block * p.chunks) * 0.3, [&](i64 b0, i64 b1) {
+        const i64 end = min_i(b1 * block, p.dw_elems);
+        for (i64 i = b0 * block; i < end; ++i) {
+            T v = part[i];
+            for (i64 q = 1; q < p.chunks; ++q) v += part[q * p.dw_elems + i];
+            d.dw[i] = v;
+        }
+    });
+}
+
+template <typename T>
+constexpr Impl kConv2dDwImpls[] = {{"direct", conv2d_dw_run<T>, conv2d_dw_work<T>, nullptr, nullptr}};
+
+constexpr void add_conv2d_dw(Table& t) {
+    t.entry[op_conv2d_dw][f32] = Entry{kConv2dDwImpls<float>, 1};
+    t.entry[op_conv2d_dw][f64] = Entry{kConv2dDwImpls<double>, 1};
+}

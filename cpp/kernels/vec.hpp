@@ -1,0 +1,377 @@
+// vec.hpp: registers of L lanes, the only file with intrinsics. Included inside the unnamed namespace of one level.
+//
+// Vec<T, L> names one register type and the operations on it; V<T> is the widest of the level and H<T> half of it
+// (at the base level the same as V<T>).
+//   level     V<float>  V<double>   fma
+//   avx512    16        8           fused
+//   avx2      8         4           fused
+//   base      4         2           multiply, then add (fused on aarch64); GCC vectors, so that any machine builds it
+// load_n / store_n touch exactly the first n of L elements (0 <= n <= L) and load zeros in the others; load_m / store_m
+// are the same for a mask M made once with first(n).
+// fma(a, b, c) = a * b + c rounds like rb_fma of math.inl, so that vector bodies and scalar tails agree to the bit.
+
+#define RB_INLINE static inline __attribute__((always_inline))
+
+template <typename T, int L>
+struct Vec;
+
+#if defined(__AVX512F__) && defined(__AVX512VL__)
+constexpr int kVecBytes = 64;
+constexpr int kHalfBytes = 32;
+#elif defined(__AVX2__) && defined(__FMA__)
+constexpr int kVecBytes = 32;
+constexpr int kHalfBytes = 16;
+#else
+constexpr int kVecBytes = 16;
+constexpr int kHalfBytes = 16;
+#endif
+
+template <typename T>
+using V = Vec<T, kVecBytes / int(sizeof(T))>;
+template <typename T>
+using H = Vec<T, kHalfBytes / int(sizeof(T))>;
+
+#if defined(__AVX512F__) && defined(__AVX512VL__)
+
+template <>
+struct Vec<float, 16> {
+    using T = float;
+    using R = __m512;
+    using M = __mmask16;
+    static constexpr int L = 16;
+    RB_INLINE M first(int n) { return static_cast<M>((1u << n) - 1u); }
+    RB_INLINE R zero() { return _mm512_setzero_ps(); }
+    RB_INLINE R set(T x) { return _mm512_set1_ps(x); }
+    RB_INLINE R load(const T* p) { return _mm512_loadu_ps(p); }
+    RB_INLINE R load_n(const T* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
+    RB_INLINE void store(T* p, R v) { _mm512_storeu_ps(p, v); }
+    RB_INLINE void store_n(T* p, R v, int n) { _mm512_mask_storeu_ps(p, first(n), v); }
+    RB_INLINE R load_m(const T* p, M m) { return _mm512_maskz_loadu_ps(m, p); }
+    RB_INLINE void store_m(T* p, R v, M m) { _mm512_mask_storeu_ps(p, m, v); }
+    RB_INLINE R fma(R a, R b, R c) { return _mm512_fmadd_ps(a, b, c); }
+};
+
+template <>
+struct Vec<double, 8> {
+    using T = double;
+    using R = __m512d;
+    using M = __mmask8;
+    static constexpr int L = 8;
+    RB_INLINE M first(int n) { return static_cast<M>((1u << n) - 1u); }
+    RB_INLINE R zero() { return _mm512_setzero_pd(); }
+    RB_INLINE R set(T x) { return _mm512_set1_pd(x); }
+    RB_INLINE R load(const T* p) { return _mm512_loadu_pd(p); }
+    RB_INLINE R load_n(const T* p, int n) { return _mm512_maskz_loadu_pd(first(n), p); }
+    RB_INLINE void store(T* p, R v) { _mm512_storeu_pd(p, v); }
+    RB_INLINE void store_n(T* p, R v, int n) { _mm512_mask_storeu_pd(p, first(n), v); }
+    RB_INLINE R load_m(const T* p, M m) { return _mm512_maskz_loadu_pd(m, p); }
+    RB_INLINE void store_m(T* p, R v, M m) { _mm512_mask_storeu_pd(p, m, v); }
+    RB_INLINE R fma(R a, R b, R c) { return _mm512_fmadd_pd(a, b, c); }
+};
+
+#endif
+
+#if defined(__AVX2__) && defined(__FMA__)
+
+// Eight set words followed by eight clear ones: loading at [8 - n] gives a mask of n words.
+alignas(64) constexpr i32 kMaskWords[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+
+template <>
+struct Vec<float, 8> {
+    using T = float;
+    using R = __m256;
+    static constexpr int L = 8;
+    RB_INLINE R zero() { return _mm256_setzero_ps(); }
+    RB_INLINE R set(T x) { return _mm256_set1_ps(x); }
+    RB_INLINE R load(const T* p) { return _mm256_loadu_ps(p); }
+#if defined(__AVX512VL__)
+    using M = __mmask8;
+    RB_INLINE M first(int n) { return static_cast<M>((1u << n) - 1u); }
+    RB_INLINE R load_n(const T* p, int n) { return _mm256_maskz_loadu_ps(first(n), p); }
+    RB_INLINE void store_n(T* p, R v, int n) { _mm256_mask_storeu_ps(p, first(n), v); }
+    RB_INLINE R load_m(const T* p, M m) { return _mm256_maskz_loadu_ps(m, p); }
+    RB_INLINE void store_m(T* p, R v, M m) { _mm256_mask_storeu_ps(p, m, v); }
+#else
+    using M = int;
+    RB_INLINE M first(int n) { return n; }
+    RB_INLINE R load_n(const T* p, int n) {
+        return _mm256_maskload_ps(p, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMaskWords + 8 - n)));
+    }
+    RB_INLINE void store_n(T* p, R v, int n) {  // by parts: masked stores are slow on some cores
+        if (n >= 8) return store(p, v);
+        __m128 part = _mm256_castps256_ps128(v);
+        if (n & 4) {
+            _mm_storeu_ps(p, part);
+            part = _mm256_extractf128_ps(v, 1);
+            p += 4;
+        }
+        if (n & 2) {
+            _mm_storel_pi(reinterpret_cast<__m64*>(p), part);
+            part = _mm_movehl_ps(part, part);
+            p += 2;
+        }
+        if (n & 1) _mm_store_ss(p, part);
+    }
+    RB_INLINE R load_m(const T* p, M m) { return load_n(p, m); }
+    RB_INLINE void store_m(T* p, R v, M m) { store_n(p, v, m); }
+#endif
+    RB_INLINE void store(T* p, R v) { _mm256_storeu_ps(p, v); }
+    RB_INLINE R fma(R a, R b, R c) { return _mm256_fmadd_ps(a, b, c); }
+};
+
+template <>
+struct Vec<double, 4> {
+    using T = double;
+    using R = __m256d;
+    static constexpr int L = 4;
+    RB_INLINE R zero() { return _mm256_setzero_pd(); }
+    RB_INLINE R set(T x) { return _mm256_set1_pd(x); }
+    RB_INLINE R load(const T* p) { return _mm256_loadu_pd(p); }
+#if defined(__AVX512VL__)
+    using M = __mmask8;
+    RB_INLINE M first(int n) { return static_cast<M>((1u << n) - 1u); }
+    RB_INLINE R load_n(const T* p, int n) { return _mm256_maskz_loadu_pd(first(n), p); }
+    RB_INLINE void store_n(T* p, R v, int n) { _mm256_mask_storeu_pd(p, first(n), v); }
+    RB_INLINE R load_m(const T* p, M m) { return _mm256_maskz_loadu_pd(m, p); }
+    RB_INLINE void store_m(T* p, R v, M m) { _mm256_mask_storeu_pd(p, m, v); }
+#else
+    using M = int;
+    RB_INLINE M first(int n) { return n; }
+    RB_INLINE R load_n(const T* p, int n) {
+        return _mm256_maskload_pd(p, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMaskWords + 8 - 2 * n)));
+    }
+    RB_INLINE void store_n(T* p, R v, int n) {  // by parts: masked stores are slow on some cores
+        if (n >= 4) return store(p, v);
+        __m128d part = _mm256_castpd256_pd128(v);
+        if (n & 2) {
+            _mm_storeu_pd(p, part);
+            part = _mm256_extractf128_pd(v, 1);
+            p += 2;
+        }
+        if (n & 1) _mm_store_sd(p, part);
+    }
+    RB_INLINE R load_m(const T* p, M m) { return load_n(p, m); }
+    RB_INLINE void store_m(T* p, R v, M m) { store_n(p, v, m); }
+#endif
+    RB_INLINE void store(T* p, R v) { _mm256_storeu_pd(p, v); }
+    RB_INLINE R fma(R a, R b, R c) { return _mm256_fmadd_pd(a, b, c); }
+};
+
+template <>
+struct Vec<float, 4> {
+    using T = float;
+    using R = __m128;
+    using M = int;
+    static constexpr int L = 4;
+    RB_INLINE R zero() { return _mm_setzero_ps(); }
+    RB_INLINE R set(T x) { return _mm_set1_ps(x); }
+    RB_INLINE R load(const T* p) { return _mm_loadu_ps(p); }
+    RB_INLINE R load_n(const T* p, int n) {
+        return _mm_maskload_ps(p, _mm_loadu_si128(reinterpret_cast<const __m128i*>(kMaskWords + 8 - n)));
+    }
+    RB_INLINE void store(T* p, R v) { _mm_storeu_ps(p, v); }
+    RB_INLINE void store_n(T* p, R v, int n) {
+        if (n >= 4) return store(p, v);
+        if (n & 2) _mm_storel_pi(reinterpret_cast<__m64*>(p), v);
+        if (n & 1) _mm_store_ss(p + (n & 2), n & 2 ? _mm_movehl_ps(v, v) : v);
+    }
+    RB_INLINE M first(int n) { return n; }
+    RB_INLINE R load_m(const T* p, M m) { return load_n(p, m); }
+    RB_INLINE void store_m(T* p, R v, M m) { store_n(p, v, m); }
+    RB_INLINE R fma(R a, R b, R c) { return _mm_fmadd_ps(a, b, c); }
+};
+
+template <>
+struct Vec<double, 2> {
+    using T = double;
+    using R = __m128d;
+    using M = int;
+    static constexpr int L = 2;
+    RB_INLINE R zero() { return _mm_setzero_pd(); }
+    RB_INLINE R set(T x) { return _mm_set1_pd(x); }
+    RB_INLINE R load(const T* p) { return _mm_loadu_pd(p); }
+    RB_INLINE R load_n(const T* p, int n) {
+        return _mm_maskload_pd(p, _mm_loadu_si128(reinterpret_cast<const __m128i*>(kMaskWords + 8 - 2 * n)));
+    }
+    RB_INLINE void store(T* p, R v) { _mm_storeu_pd(p, v); }
+    RB_INLINE void store_n(T* p, R v, int n) {
+        if (n >= 2) return store(p, v);
+        if (n & 1) _mm_store_sd(p, v);
+    }
+    RB_INLINE M first(int n) { return n; }
+    RB_INLINE R load_m(const T* p, M m) { return load_n(p, m); }
+    RB_INLINE void store_m(T* p, R v, M m) { store_n(p, v, m); }
+    RB_INLINE R fma(R a, R b, R c) { return _mm_fmadd_pd(a, b, c); }
+};
+
+#else
+
+// GCC vectors of 16 bytes: SSE2 on x86-64, NEON on aarch64, plain code elsewhere.
+typedef float f32x4 __attribute__((vector_size(16)));
+typedef double f64x2 __attribute__((vector_size(16)));
+
+template <>
+struct Vec<float, 4> {
+    using T = float;
+    using R = f32x4;
+    using M = int;
+    static constexpr int L = 4;
+    RB_INLINE R zero() { return R{0, 0, 0, 0}; }
+    RB_INLINE R set(T x) { return R{x, x, x, x}; }
+    RB_INLINE R load(const T* p) {
+        R v;
+        __builtin_memcpy(&v, p, sizeof v);
+        return v;
+    }
+    RB_INLINE R load_n(const T* p, int n) {
+        R v = zero();
+        for (int i = 0; i < n; ++i) v[i] = p[i];
+        return v;
+    }
+    RB_INLINE void store(T* p, R v) { __builtin_memcpy(p, &v, sizeof v); }
+    RB_INLINE void store_n(T* p, R v, int n) {
+        for (int i = 0; i < n; ++i) p[i] = v[i];
+    }
+    RB_INLINE M first(int n) { return n; }
+    RB_INLINE R load_m(const T* p, M m) { return load_n(p, m); }
+    RB_INLINE void store_m(T* p, R v, M m) { store_n(p, v, m); }
+    RB_INLINE R fma(R a, R b, R c) {
+#if defined(__aarch64__)
+        return vfmaq_f32(c, a, b);
+#else
+        return a * b + c;
+#endif
+    }
+};
+
+template <>
+struct Vec<double, 2> {
+    using T = double;
+    using R = f64x2;
+    using M = int;
+    static constexpr int L = 2;
+    RB_INLINE R zero() { return R{0, 0}; }
+    RB_INLINE R set(T x) { return R{x, x}; }
+    RB_INLINE R load(const T* p) {
+        R v;
+        __builtin_memcpy(&v, p, sizeof v);
+        return v;
+    }
+    RB_INLINE R load_n(const T* p, int n) {
+        R v = zero();
+        for (int i = 0; i < n; ++i) v[i] = p[i];
+        return v;
+    }
+    RB_INLINE void store(T* p, R v) { __builtin_memcpy(p, &v, sizeof v); }
+    RB_INLINE void store_n(T* p, R v, int n) {
+        for (int i = 0; i < n; ++i) p[i] = v[i];
+    }
+    RB_INLINE M first(int n) { return n; }
+    RB_INLINE R load_m(const T* p, M m) { return load_n(p, m); }
+    RB_INLINE void store_m(T* p, R v, M m) { store_n(p, v, m); }
+    RB_INLINE R fma(R a, R b, R c) {
+#if defined(__aarch64__)
+        return vfmaq_f64(c, a, b);
+#else
+        return a * b + c;
+#endif
+    }
+};
+
+#endif
+
+// GCC gives operators +, -, *, / and comparisons to every register type above; these use them directly.
+
+// max(v, 0) lane by lane like rb_relu: NaN stays NaN, -0 becomes +0.
+template <typename R>
+RB_INLINE R vec_relu(R v) {
+    return v <= R{} ? R{} : v;
+}
+
+// Transposed loads: t[q] lane l = p[l*stride + q], for q < 16/sizeof(T) and all L lanes. Each 16-byte part of a row is
+// loaded into the 128-bit lane where it belongs; what remains is a small transpose inside those lanes.
+template <class VT>
+constexpr int kQuad = 16 / int(sizeof(typename VT::T));
+
+typedef float Quad32 __attribute__((vector_size(16), aligned(4), may_alias));
+typedef double Quad64 __attribute__((vector_size(16), aligned(8), may_alias));
+
+#if defined(__AVX512F__) && defined(__AVX512VL__)
+RB_INLINE __m512 gather_lanes(const float* p, i64 s) {  // p, p+s, p+2s, p+3s
+    __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(p + s));
+    v = _mm512_mask_broadcast_f32x4(v, 0x0f00, _mm_loadu_ps(p + 2 * s));
+    return _mm512_mask_broadcast_f32x4(v, 0xf000, _mm_loadu_ps(p + 3 * s));
+}
+RB_INLINE void load_transposed(const float* p, i64 stride, __m512 t[4]) {
+    const __m512 a = gather_lanes(p, 4 * stride), b = gather_lanes(p + stride, 4 * stride);
+    const __m512 c = gather_lanes(p + 2 * stride, 4 * stride), d = gather_lanes(p + 3 * stride, 4 * stride);
+    const __m512d ab_lo = _mm512_castps_pd(_mm512_maskz_unpacklo_ps(0xffff, a, b)),
+                  ab_hi = _mm512_castps_pd(_mm512_maskz_unpackhi_ps(0xffff, a, b));
+    const __m512d cd_lo = _mm512_castps_pd(_mm512_maskz_unpacklo_ps(0xffff, c, d)),
+                  cd_hi = _mm512_castps_pd(_mm512_maskz_unpackhi_ps(0xffff, c, d));
+    t[0] = _mm512_castpd_ps(_mm512_maskz_unpacklo_pd(0xff, ab_lo, cd_lo));
+    t[1] = _mm512_castpd_ps(_mm512_maskz_unpackhi_pd(0xff, ab_lo, cd_lo));
+    t[2] = _mm512_castpd_ps(_mm512_maskz_unpacklo_pd(0xff, ab_hi, cd_hi));
+    t[3] = _mm512_castpd_ps(_mm512_maskz_unpackhi_pd(0xff, ab_hi, cd_hi));
+}
+RB_INLINE __m512d gather_lanes(const double* p, i64 s) {
+    __m512d v = _mm512_castpd128_pd512(_mm_loadu_pd(p));
+    v = _mm512_mask_broadcast_f64x2(v, 0x0c, _mm_loadu_pd(p + s));
+    v = _mm512_mask_broadcast_f64x2(v, 0x30, _mm_loadu_pd(p + 2 * s));
+    return _mm512_mask_broadcast_f64x2(v, 0xc0, _mm_loadu_pd(p + 3 * s));
+}
+RB_INLINE void load_transposed(const double* p, i64 stride, __m512d t[2]) {
+    const __m512d a = gather_lanes(p, 2 * stride), b = gather_lanes(p + stride, 2 * stride);
+    t[0] = _mm512_maskz_unpacklo_pd(0xff, a, b);
+    t[1] = _mm512_maskz_unpackhi_pd(0xff, a, b);
+}
+#endif
+
+#if defined(__AVX2__) && defined(__FMA__)
+RB_INLINE __m256 gather_lanes2(const float* p, i64 s) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + s), 1);
+}
+RB_INLINE void load_transposed(const float* p, i64 stride, __m256 t[4]) {
+    const __m256 a = gather_lanes2(p, 4 * stride), b = gather_lanes2(p + stride, 4 * stride);
+    const __m256 c = gather_lanes2(p + 2 * stride, 4 * stride), d = gather_lanes2(p + 3 * stride, 4 * stride);
+    const __m256d ab_lo = _mm256_castps_pd(_mm256_unpacklo_ps(a, b)),
+                  ab_hi = _mm256_castps_pd(_mm256_unpackhi_ps(a, b));
+    const __m256d cd_lo = _mm256_castps_pd(_mm256_unpacklo_ps(c, d)),
+                  cd_hi = _mm256_castps_pd(_mm256_unpackhi_ps(c, d));
+    t[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab_lo, cd_lo));
+    t[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab_lo, cd_lo));
+    t[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab_hi, cd_hi));
+    t[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab_hi, cd_hi));
+}
+RB_INLINE void load_transposed(const double* p, i64 stride, __m256d t[2]) {
+    const __m256d a = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + 2 * stride), 1);
+    const __m256d b =
+        _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p + stride)), _mm_loadu_pd(p + 3 * stride), 1);
+    t[0] = _mm256_unpacklo_pd(a, b);
+    t[1] = _mm256_unpackhi_pd(a, b);
+}
+#endif
+
+template <typename R>
+RB_INLINE void load_transposed(const float* p, i64 stride, R t[4]) {
+    static_assert(sizeof(R) == 16);
+    typedef i32 I __attribute__((vector_size(16)));
+    const Quad32 a = *reinterpret_cast<const Quad32*>(p), b = *reinterpret_cast<const Quad32*>(p + stride);
+    const Quad32 c = *reinterpret_cast<const Quad32*>(p + 2 * stride);
+    const Quad32 d = *reinterpret_cast<const Quad32*>(p + 3 * stride);
+    const Quad32 ab_lo = __builtin_shuffle(a, b, I{0, 4, 1, 5}), ab_hi = __builtin_shuffle(a, b, I{2, 6, 3, 7});
+    const Quad32 cd_lo = __builtin_shuffle(c, d, I{0, 4, 1, 5}), cd_hi = __builtin_shuffle(c, d, I{2, 6, 3, 7});
+    t[0] = R(__builtin_shuffle(ab_lo, cd_lo, I{0, 1, 4, 5}));
+    t[1] = R(__builtin_shuffle(ab_lo, cd_lo, I{2, 3, 6, 7}));
+    t[2] = R(__builtin_shuffle(ab_hi, cd_hi, I{0, 1, 4, 5}));
+    t[3] = R(__builtin_shuffle(ab_hi, cd_hi, I{2, 3, 6, 7}));
+}
+template <typename R>
+RB_INLINE void load_transposed(const double* p, i64 stride, R t[2]) {
+    static_assert(sizeof(R) == 16);
+    typedef i64 I __attribute__((vector_size(16)));
+    const Quad64 a = *reinterpret_cast<const Quad64*>(p), b = *reinterpret_cast<const Quad64*>(p + stride);
+    t[0] = R(__builtin_shuffle(a, b, I{0, 2}));
+    t[1] = R(__builtin_shuffle(a, b, I{1, 3}));
+}

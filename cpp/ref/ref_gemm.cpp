@@ -1,0 +1,50 @@
+// ref_gemm.cpp: c = act(alpha * a @ b + bias + beta * c), optionally with one leading batch axis on every operand.
+#include "ref/ref.hpp"
+
+#include <cmath>
+
+namespace rb::ref {
+
+double activate(double x, i64 act) {
+    switch (act) {
+        case act_relu:
+            return x <= 0.0 ? 0.0 : x;
+        case act_tanh:
+            return std::tanh(x);
+        case act_sigmoid:
+            return x >= 0.0 ? 1.0 / (1.0 + std::exp(-x)) : std::exp(x) / (1.0 + std::exp(x));
+        default:
+            return x;
+    }
+}
+
+template <typename T>
+void gemm(const gemm_args& g) {
+    const int lead = g.c.ndim - 2;  // 1 with a batch axis
+    const i64 B = lead ? g.c.shape[0] : 1;
+    const i64 M = g.c.shape[lead], N = g.c.shape[lead + 1], K = g.a.shape[lead + 1];
+    for (i64 n = 0; n < B; ++n) {
+        const T* a = ptr<T>(g.a) + (lead ? n * g.a.stride[0] : 0);                                    // [M,K] strided
+        const T* b = ptr<T>(g.b) + (lead ? n * g.b.stride[0] : 0);                                    // [K,N] strided
+        const T* bias = present(g.bias) ? ptr<T>(g.bias) + (g.bias.ndim == 2 ? n * N : 0) : nullptr;  // [N]
+        T* c = ptr<T>(g.c) + (lead ? n * g.c.stride[0] : 0);                                          // [M,N]
+        for (i64 i = 0; i < M; ++i) {
+            for (i64 j = 0; j < N; ++j) {
+                double s = 0.0;
+                for (i64 k = 0; k < K; ++k) {
+                    s += double(a[i * g.a.stride[lead] + k * g.a.stride[lead + 1]]) *
+                         double(b[k * g.b.stride[lead] + j * g.b.stride[lead + 1]]);
+                }
+                s *= g.alpha;
+                if (bias) s += double(bias[j]);
+                T* out = c + i * g.c.stride[lead] + j * g.c.stride[lead + 1];
+                if (g.beta != 0.0) s += g.beta * double(*out);
+                *out = T(activate(s, g.act));
+            }
+        }
+    }
+}
+
+RB_REF_INSTANTIATE(gemm)
+
+}  // namespace rb::ref

@@ -1,0 +1,39 @@
+"""rosenblatt: deep learning on hand-written kernels.
+
+`rb.ops` has fast operations for NumPy arrays and tensors, `rb.nn` layers, `rb.optim` optimisers, `rb.train` fitting,
+`rb.data` loaders, `rb.models` networks by name. Importing this package starts no thread, runs no vector instruction
+beyond the baseline and touches no file.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import ops
+from ._config import get_num_threads, set_num_threads, show_config
+from ._version import __version__
+from .autograd import enable_grad, grad, gradcheck, is_grad_enabled, no_grad
+from .ops.random import manual_seed
+from .tensor import Parameter, Tensor, tensor
+
+if TYPE_CHECKING:
+    from . import data, io, models, nn, optim, train, viz
+
+_LAZY = ("cli", "data", "io", "models", "nn", "optim", "train", "viz")
+
+__all__ = [
+    "Parameter", "Tensor", "__version__", "data", "enable_grad", "get_num_threads", "grad", "gradcheck", "io",
+    "is_grad_enabled", "manual_seed", "models", "nn", "no_grad", "ops", "optim", "set_num_threads", "show_config",
+    "tensor", "train", "viz",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

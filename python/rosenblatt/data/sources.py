@@ -1,0 +1,70 @@
+"""One door to every kind of data: a name or a path in, a training and a test set out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from .builtin import digits
+from .dataset import DataError, Dataset
+from .folders import image_folder
+from .formats import load_cifar10, load_cifar100, load_mnist_idx
+from .tables import load_csv, load_npz
+
+__all__ = ["load"]
+
+_KINDS = (
+    "'digits', a folder of MNIST IDX files, a folder of CIFAR-10 or CIFAR-100 binary files, a .csv with a column "
+    "'label', an .npz with arrays x and y, or a folder with one subfolder of pictures per class"
+)
+
+
+def _holds(folder: Path, name: str) -> bool:
+    return any((folder / inner / name).is_file() for inner in ("", "cifar-10-batches-bin", "cifar-100-binary"))
+
+
+def load(
+    source: str | os.PathLike[str],
+    *,
+    size: int | Sequence[int] | None = None,
+    grayscale: bool = False,
+    label: str | int = "label",
+) -> tuple[Dataset, Dataset]:
+    """(train, test) from a name or a path; the format is told from what is there.
+
+    "digits" is split into its halves; IDX and CIFAR folders have their own test files; a folder with ``train`` and
+    ``test`` subfolders of class folders is used as it is; everything else gives every fifth sample of each class to
+    the test set (``Dataset.hold_out``). ``size`` and ``grayscale`` concern pictures, ``label`` CSV files.
+
+    Raises:
+        DataError: nothing usable is there, or a file is damaged.
+    """
+    if source == "digits":
+        return digits(split=True)
+    path = Path(source)
+    if not path.exists():
+        raise DataError(f"{path}: not found. Expected {_KINDS}")
+    if path.is_file():
+        suffix = path.suffix.lower()
+        if suffix == ".npz":
+            return load_npz(path).hold_out()
+        if suffix == ".csv":
+            return load_csv(path, label).hold_out()
+        raise DataError(f"{path}: file of unknown kind {suffix or '(no ending)'}. Expected {_KINDS}")
+    if _holds(path, "data_batch_1.bin"):
+        return load_cifar10(path, "train"), load_cifar10(path, "test")
+    if _holds(path, "train.bin"):
+        return load_cifar100(path, "train"), load_cifar100(path, "test")
+    if any(path.glob("train-images*idx3-ubyte*")):
+        return load_mnist_idx(path, "train"), load_mnist_idx(path, "test")
+    if (path / "train").is_dir() and (path / "test").is_dir():
+        train = image_folder(path / "train", size, grayscale)
+        test = image_folder(path / "test", size or (train.x.shape[1], train.x.shape[2]), grayscale)
+        if test.classes != train.classes:
+            odd = sorted(set(test.classes) ^ set(train.classes))
+            raise DataError(f"{path}: expected the same classes in train and test, found a difference in {odd[0]!r}")
+        return train, test
+    if any(d.is_dir() for d in path.iterdir()):
+        return image_folder(path, size, grayscale).hold_out()
+    raise DataError(f"{path}: nothing usable in this folder. Expected {_KINDS}")

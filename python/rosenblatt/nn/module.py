@@ -1,0 +1,210 @@
+"""`Module`: parameters, sub-modules and a `forward`, by name."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ..tensor import Array, Parameter
+
+if TYPE_CHECKING:
+    from ..train import History, Summary
+
+Observer = Callable[["Module", Any, Any], None]
+_observers: list[Observer] = []
+
+
+class Module:
+    """Base class of layers and networks.
+
+    Assign `Parameter`s and `Module`s as attributes and write `forward`; everything else follows: `parameters()`,
+    `state_dict()`, `train()`/`eval()`, `summary()`, `fit()`, `predict()`, `evaluate()`.
+    """
+
+    # Axes of each own parameter on disk (PyTorch's layout) in terms of its axes in memory; missing: the same.
+    disk_layout: ClassVar[dict[str, tuple[int, ...]]] = {}
+
+    _parameters: dict[str, Parameter]
+    _modules: dict[str, Module]
+    training: bool
+
+    def __init__(self) -> None:
+        self._ready()
+
+    def _ready(self) -> None:
+        if "_parameters" not in self.__dict__:
+            object.__setattr__(self, "_parameters", {})
+            object.__setattr__(self, "_modules", {})
+            object.__setattr__(self, "training", True)
+
+    # --- attributes
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._ready()
+        for registry in (self._parameters, self._modules):
+            registry.pop(name, None)
+        if isinstance(value, Parameter):
+            self._parameters[name] = value
+        elif isinstance(value, Module):
+            self._modules[name] = value
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._parameters.pop(name, None)
+        self._modules.pop(name, None)
+        object.__delattr__(self, name)
+
+    # --- calling
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(f"{type(self).__name__} defines no forward")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            result = self.forward(*args, **kwargs)
+        except (ValueError, TypeError) as error:
+            self._locate(error)
+            raise
+        for observe in _observers:
+            observe(self, args[0] if args else None, result)
+        return result
+
+    def _locate(self, error: Exception) -> None:
+        """Prefixes the error's message with the path of the layer it came from."""
+        trail: list[Module] = getattr(error, "_rb_trail", [])
+        message = getattr(error, "_rb_message", str(error))
+        trail.insert(0, self)
+        names = []
+        for parent, child in itertools.pairwise(trail):
+            names.append(next((n for n, m in parent._modules.items() if m is child), type(child).__name__))
+        where = ".".join(names)
+        leaf = type(trail[-1]).__name__
+        error._rb_trail, error._rb_message = trail, message  # type: ignore[attr-defined]
+        error.args = (f"layer {where} ({leaf}): {message}" if where else f"{leaf}: {message}",)
+
+    # --- walking
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """(dotted path, module) for this module ("") and every one below, each once, in order of assignment."""
+        yield from self._walk(prefix, set())
+
+    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
+        if id(self) in seen:
+            return
+        seen.add(id(self))
+        yield prefix, self
+        for name, child in self._modules.items():
+            yield from child._walk(f"{prefix}.{name}" if prefix else name, seen)
+
+    def modules(self) -> Iterator[Module]:
+        for _, module in self.named_modules():
+            yield module
+
+    def children(self) -> Iterator[Module]:
+        yield from self._modules.values()
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """(dotted name, parameter), a shared parameter once under its first name."""
+        seen: set[int] = set()
+        for path, module in self.named_modules():
+            for name, p in module._parameters.items():
+                if id(p) not in seen:
+                    seen.add(id(p))
+                    yield (f"{path}.{name}" if path else name), p
+
+    def parameters(self) -> Iterator[Parameter]:
+        for _, p in self.named_parameters():
+            yield p
+
+    def num_parameters(self) -> int:
+        return sum(p.size for p in self.parameters())
+
+    def zero_grad(self) -> None:
+        for p in self.parameters():
+            p.grad = None
+
+    def train(self, mode: bool = True) -> Module:
+        """Switches dropout and the like on (or off); returns self."""
+        for module in self.modules():
+            object.__setattr__(module, "training", bool(mode))
+        return self
+
+    def eval(self) -> Module:
+        return self.train(False)
+
+    def requires_grad_(self, mode: bool = True) -> Module:
+        """Freezes (False) or unfreezes every parameter; returns self."""
+        for p in self.parameters():
+            p.requires_grad = bool(mode)
+        return self
+
+    def astype(self, dtype: Any) -> Module:
+        """Converts every parameter to float32 or float64 in place; returns self."""
+        from ..ops import astype
+
+        for p in self.parameters():
+            p.data = astype(p.data, dtype)
+            p.grad = None
+        return self
+
+    # --- state
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of all parameters by dotted name, in memory layout (files convert, see `rosenblatt.io`)."""
+        return {name: p.data.copy() for name, p in self.named_parameters()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Copies the arrays into the parameters. All names and shapes are checked before anything is written.
+
+        Raises ValueError listing missing and unknown names, or the first shape that differs.
+        """
+        own = dict(self.named_parameters())
+        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        if missing or unknown:
+            raise ValueError(f"load_state_dict: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")
+        arrays = {name: np.asarray(value) for name, value in state.items()}
+        for name, p in own.items():
+            if arrays[name].shape != p.shape:
+                raise ValueError(f"load_state_dict: {name}: expected shape {p.shape}, got {arrays[name].shape}")
+            if arrays[name].dtype.kind not in "fiu":
+                raise TypeError(f"load_state_dict: {name}: expected real numbers, got {arrays[name].dtype}")
+        for name, p in own.items():
+            p.data[...] = arrays[name]
+
+    # --- the one-line way (rosenblatt.train)
+    def fit(self, x: Any, y: Any, **options: Any) -> History:
+        """Trains on arrays x [N,...] and y [N,...]; see `rosenblatt.train.fit` for the options."""
+        from ..train import fit
+
+        return fit(self, x, y, **options)
+
+    def predict(self, x: Any, batch_size: int = 256) -> Array:
+        """Outputs for x [N,...] as one array, computed in evaluation mode without a tape."""
+        from ..train import predict
+
+        return predict(self, x, batch_size)
+
+    def evaluate(self, x: Any, y: Any, **options: Any) -> dict[str, float]:
+        """{"loss": ..., and "accuracy": ... for integer labels}; see `rosenblatt.train.evaluate`."""
+        from ..train import evaluate
+
+        return evaluate(self, x, y, **options)
+
+    def summary(self, input_shape: tuple[int, ...]) -> Summary:
+        """Layers, output shapes, parameters, multiply-adds for one input of `input_shape` (without the batch axis)."""
+        from ..train import summary
+
+        return summary(self, input_shape)
+
+    def macs(self, output_shape: tuple[int, ...]) -> int:
+        """Multiply-adds of this layer alone (children excluded) for an output of this shape."""
+        return 0
+
+    def extra_repr(self) -> str:
+        return ""
+
+    def __repr__(self) -> str:
+        head = f"{type(self).__name__}({self.extra_repr()}"
+        if not self._modules:
+            return head + ")"
+        lines = [f"  ({n}): " + repr(m).replace("\n", "\n  ") for n, m in self._modules.items()]
+        return head + "\n" + "\n".join(lines) + "\n)"

@@ -1,0 +1,77 @@
+"""Public operations. Each takes tensors (taped) or plain NumPy arrays (no tape) and returns the same kind.
+
+>>> import numpy as np, rosenblatt as rb
+>>> rb.ops.gemm(np.ones((2, 3), np.float32), np.ones((3, 2), np.float32))
+array([[3., 3.],
+       [3., 3.]], dtype=float32)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tensor import Tensor
+from .conv import conv2d, conv2d_dw, conv2d_dx
+from .elementwise import (
+    abs,
+    add,
+    astype,
+    div,
+    equal,
+    exp,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    log,
+    maximum,
+    minimum,
+    mul,
+    neg,
+    pow,
+    relu,
+    sigmoid,
+    sign,
+    sqrt,
+    square,
+    sub,
+    tanh,
+)
+from .image import warp_affine
+from .linalg import gemm, linear, matmul
+from .loss import cross_entropy, log_softmax, mse_loss, one_hot, perceptron_loss, softmax
+from .pool import avg_pool2d, max_pool2d
+from .random import dropout, normal, uniform
+from .reduce import argmax, max, mean, min, sum
+from .shape import broadcast_to, concat, copy, flatten, getitem, ones, reshape, stack, transpose, zeros
+
+__all__ = [
+    "abs", "add", "argmax", "astype", "avg_pool2d", "broadcast_to", "concat", "conv2d", "conv2d_dw", "conv2d_dx",
+    "copy", "cross_entropy", "div", "dropout", "equal", "exp", "flatten", "gemm", "getitem", "greater",
+    "greater_equal", "less", "less_equal", "linear", "log", "log_softmax", "matmul", "max", "max_pool2d", "maximum",
+    "mean", "min", "minimum", "mse_loss", "mul", "neg", "normal", "one_hot", "ones", "perceptron_loss", "pow", "relu",
+    "reshape", "sigmoid", "sign", "softmax", "sqrt", "square", "stack", "sub", "sum", "tanh", "transpose", "uniform",
+    "warp_affine", "zeros",
+]
+
+
+def _reflected(f: Any) -> Any:
+    return lambda self, other: f(other, self)
+
+
+def _attach() -> None:
+    """Gives Tensor its operators and methods."""
+    t: Any = Tensor
+    for name, f in (("add", add), ("sub", sub), ("mul", mul), ("truediv", div), ("pow", pow), ("matmul", matmul)):
+        setattr(t, f"__{name}__", f)
+        setattr(t, f"__r{name}__", _reflected(f))
+    for name, g in (("neg", neg), ("abs", abs), ("gt", greater), ("ge", greater_equal), ("lt", less),
+                    ("le", less_equal), ("getitem", getitem)):
+        setattr(t, f"__{name}__", g)
+    for h in (exp, log, sqrt, square, abs, relu, tanh, sigmoid, softmax, log_softmax, sum, mean, max, min, argmax,
+              reshape, flatten, transpose, astype, matmul):
+        setattr(t, h.__name__, h)
+    t.T = property(transpose)
+
+
+_attach()

@@ -1,0 +1,163 @@
+"""Two-dimensional convolution (cross-correlation, as everywhere in the field) and its gradients, NHWC.
+
+Letters: N images, H x W input, C input channels, K output channels, R x S kernel, P x Q output.
+P = floor((H + pads - dilation*(R-1) - 1) / stride) + 1 (notes C:5).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import _core
+from ._common import OUT, Tensor, X, activation_code, empty, int_pair, operands, record
+from .elementwise import activation_grad
+from .reduce import sum as sum_
+
+__all__ = ["conv2d", "conv2d_dw", "conv2d_dx"]
+
+Geometry = tuple[int, int, int, int, int, int, int]  # stride h w, pad top left, dilation h w, groups
+
+
+def _layout_hint(shape: tuple[int, ...], channels: int) -> str:
+    if len(shape) == 4 and shape[1] == channels and shape[3] != channels:
+        return (
+            f"; axis 1 has {channels}, which looks like NCHW: images here are [N,H,W,C], "
+            "so pass x.transpose(0, 2, 3, 1)"
+        )
+    return ""
+
+
+def output_size(where: str, size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
+    """Number of output positions along one axis for `pad` cells in total. Raises ValueError when there is none."""
+    out = (size + pad - dilation * (kernel - 1) - 1) // stride + 1
+    if out < 1 and size > 0:
+        raise ValueError(
+            f"{where}: a kernel of {kernel} (dilation {dilation}) does not fit an input of {size} with {pad} padding"
+        )
+    return max(out, 0)
+
+
+def _padding(padding: Any, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> Any:
+    """(top, bottom, left, right) from an integer, a pair, ((top, bottom), (left, right)), "valid" or "same"."""
+    where = "conv2d"
+    if isinstance(padding, str):
+        if padding == "valid":
+            return 0, 0, 0, 0
+        if padding == "same":
+            if stride != (1, 1):
+                raise ValueError(f"{where}: padding 'same' needs stride 1, got {stride}")
+            v, h = (d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
+            return v // 2, v - v // 2, h // 2, h - h // 2
+        raise ValueError(f"{where}: padding must be an integer, a pair, two pairs, 'valid' or 'same', got {padding!r}")
+    if isinstance(padding, (tuple, list)) and len(padding) == 2 and all(isinstance(p, (tuple, list)) for p in padding):
+        top, bottom = int_pair(where, "padding", padding[0], 0)
+        left, right = int_pair(where, "padding", padding[1], 0)
+        return top, bottom, left, right
+    v, h = int_pair(where, "padding", padding, 0)
+    return v, v, h, h
+
+
+def conv2d(
+    x: X,
+    weight: Any,
+    bias: Any = None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    activation: str | None = None,
+) -> X:
+    """y[n,p,q,k] = activation(bias[k] + sum over r,s,c of x[n, p*stride+r*dilation-pad, ..., c] * weight[k,r,s,c]).
+
+    Parameters
+    ----------
+    x : [N,H,W,C] ; weight : [K,R,S,C/groups] ; bias : [K], optional
+    stride, dilation : int or (vertical, horizontal)
+    padding : int, pair, ((top, bottom), (left, right)), "valid" or "same"; zeros
+    groups : channels are split into this many independent convolutions
+    activation : None, "relu", "tanh" or "sigmoid", fused
+
+    Returns [N,P,Q,K]. Raises ValueError naming the argument, expected and got, with a hint for NCHW input.
+    """
+    code = activation_code("conv2d", activation)
+    sh, sw = int_pair("conv2d", "stride", stride, 1)
+    dh, dw = int_pair("conv2d", "dilation", dilation, 1)
+    xa, wa, ba = operands("conv2d", x, weight, bias)
+    if wa.ndim != 4:
+        raise ValueError(f"conv2d: expected weight [K,R,S,C/groups], got shape {wa.shape}")
+    if xa.ndim != 4:
+        raise ValueError(f"conv2d: expected x [N,H,W,C], got shape {xa.shape}")
+    if not isinstance(groups, int) or groups < 1:
+        raise ValueError(f"conv2d: groups must be a positive integer, got {groups!r}")
+    n, h, w, c = xa.shape
+    k, r, s, cg = wa.shape
+    if c != cg * groups:
+        raise ValueError(
+            f"conv2d: expected x with {cg * groups} channels for weight {wa.shape} and groups={groups}, "
+            f"got shape {xa.shape}{_layout_hint(xa.shape, cg * groups)}"
+        )
+    if k % groups:
+        raise ValueError(f"conv2d: {k} output channels do not split into {groups} groups")
+    if ba is not None and ba.shape != (k,):
+        raise ValueError(f"conv2d: expected bias of shape ({k},), got {ba.shape}")
+    top, bottom, left, right = _padding(padding, (r, s), (sh, sw), (dh, dw))
+    p = output_size("conv2d", h, r, sh, top + bottom, dh)
+    q = output_size("conv2d", w, s, sw, left + right, dw)
+    y = empty((n, p, q, k), xa.dtype)
+    _core.conv2d(xa, wa, ba, y, sh, sw, top, left, dh, dw, groups, code)
+    keep_x = x if isinstance(x, Tensor) and x.dtype == xa.dtype else xa
+    keep_w = weight if isinstance(weight, Tensor) and weight.dtype == wa.dtype else wa
+    geometry = (sh, sw, top, left, dh, dw, groups)
+    return record(
+        "conv2d", y, _conv2d_grad, (x, weight, bias), (keep_x, keep_w, OUT if code else None, code, geometry)
+    )
+
+
+def _conv2d_grad(g: Any, needs: Any, x: Any, w: Any, y: Any, code: int, geometry: Geometry) -> tuple[Any, ...]:
+    g = activation_grad(code, y, g)
+    gx = conv2d_dx(g, w, x.shape, geometry) if needs[0] else None
+    gw = conv2d_dw(x, g, w.shape, geometry) if needs[1] else None
+    gb = sum_(g, (0, 1, 2)) if needs[2] else None
+    return gx, gw, gb
+
+
+def _plain(x: X, w: Any, like: tuple[int, ...], geometry: Geometry) -> X:
+    """conv2d without bias and activation, with the output shape given: the adjoint of the two ops below."""
+    xa, wa = operands("conv2d", x, w)
+    y = empty(like, xa.dtype)
+    _core.conv2d(xa, wa, None, y, *geometry, 0)
+    return record("conv2d", y, _conv2d_grad, (x, w, None), (x, w, None, 0, geometry))
+
+
+def conv2d_dx(dy: X, weight: Any, x_shape: tuple[int, int, int, int], geometry: Geometry) -> X:
+    """Gradient of conv2d with respect to x: dy [N,P,Q,K], weight [K,R,S,C/groups] -> [N,H,W,C] = x_shape.
+
+    geometry: (stride h, stride w, pad top, pad left, dilation h, dilation w, groups).
+    """
+    ga, wa = operands("conv2d_dx", dy, weight)
+    dx = empty(tuple(x_shape), ga.dtype)
+    _core.conv2d_dx(ga, wa, dx, *geometry)
+    return record("conv2d_dx", dx, _dx_grad, (dy, weight), (dy, weight, geometry))
+
+
+def _dx_grad(h: Any, needs: Any, dy: Any, w: Any, geometry: Geometry) -> tuple[Any, ...]:
+    return (
+        _plain(h, w, dy.shape, geometry) if needs[0] else None,
+        conv2d_dw(h, dy, w.shape, geometry) if needs[1] else None,
+    )
+
+
+def conv2d_dw(x: X, dy: Any, w_shape: tuple[int, int, int, int], geometry: Geometry) -> X:
+    """Gradient of conv2d with respect to the weight: x [N,H,W,C], dy [N,P,Q,K] -> [K,R,S,C/groups] = w_shape."""
+    xa, ga = operands("conv2d_dw", x, dy)
+    dw = empty(tuple(w_shape), xa.dtype)
+    _core.conv2d_dw(xa, ga, dw, *geometry)
+    return record("conv2d_dw", dw, _dw_grad, (x, dy), (x, dy, geometry))
+
+
+def _dw_grad(h: Any, needs: Any, x: Any, dy: Any, geometry: Geometry) -> tuple[Any, ...]:
+    return (
+        conv2d_dx(dy, h, x.shape, geometry) if needs[0] else None,
+        _plain(x, h, dy.shape, geometry) if needs[1] else None,
+    )

@@ -1,0 +1,290 @@
+"""Elementwise arithmetic with NumPy broadcasting, and activations.
+
+Every function takes tensors (taped) or plain arrays and numbers (no tape) and returns the same kind. Shapes broadcast
+as in NumPy; a shape that does not fit raises ValueError with both shapes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from ._common import OUT, Array, Kernel, Tensor, X, empty, empty_like, operand, operands, record
+from ._common import cast as _cast_array
+from .reduce import sum_to
+
+__all__ = [
+    "abs", "add", "astype", "div", "equal", "exp", "greater", "greater_equal", "less", "less_equal", "log", "maximum",
+    "minimum", "mul", "neg", "pow", "relu", "sigmoid", "sign", "sqrt", "square", "sub", "tanh",
+]
+
+
+def _broadcast(name: str, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        return np.broadcast_shapes(a, b)
+    except ValueError:
+        raise ValueError(f"{name}: shapes {a} and {b} do not broadcast") from None
+
+
+def _binary(name: str, kernel: Kernel, a: Any, b: Any) -> tuple[Array, Array, Array]:
+    x, z = operands(name, a, b)
+    y = empty(x.shape if x.shape == z.shape else _broadcast(name, x.shape, z.shape), x.dtype)
+    kernel(x, z, y)
+    return x, z, y
+
+
+def _unary(name: str, kernel: Kernel, x: Any) -> Array:
+    a = operand(name, x)
+    y = empty_like(a)
+    kernel(a, y)
+    return y
+
+
+# --- arithmetic. In the rules, sa/sb are the input shapes that a gradient is summed back to.
+
+
+def add(a: X | Any, b: X | Any) -> X:
+    """a + b."""
+    x, z, y = _binary("add", _core.add, a, b)
+    return record("add", y, _add_grad, (a, b), (x.shape, z.shape))
+
+
+def _add_grad(g: Any, needs: Any, sa: Any, sb: Any) -> tuple[Any, ...]:
+    return (sum_to(g, sa) if needs[0] else None, sum_to(g, sb) if needs[1] else None)
+
+
+def sub(a: X | Any, b: X | Any) -> X:
+    """a - b."""
+    x, z, y = _binary("sub", _core.sub, a, b)
+    return record("sub", y, _sub_grad, (a, b), (x.shape, z.shape))
+
+
+def _sub_grad(g: Any, needs: Any, sa: Any, sb: Any) -> tuple[Any, ...]:
+    return (sum_to(g, sa) if needs[0] else None, neg(sum_to(g, sb)) if needs[1] else None)
+
+
+def _saved(given: Any, array: Array) -> Any:
+    """What a rule keeps of an input: the tensor (so that second-order gradients see it) or its array."""
+    return given if isinstance(given, Tensor) and given.dtype == array.dtype else array
+
+
+def mul(a: X | Any, b: X | Any) -> X:
+    """a * b."""
+    x, z, y = _binary("mul", _core.mul, a, b)
+    return record("mul", y, _mul_grad, (a, b), (_saved(a, x), _saved(b, z)))
+
+
+def _mul_grad(g: Any, needs: Any, a: Any, b: Any) -> tuple[Any, ...]:
+    return (sum_to(mul(g, b), a.shape) if needs[0] else None, sum_to(mul(g, a), b.shape) if needs[1] else None)
+
+
+def div(a: X | Any, b: X | Any) -> X:
+    """a / b."""
+    x, z, y = _binary("div", _core.div, a, b)
+    return record("div", y, _div_grad, (a, b), (_saved(a, x), _saved(b, z), OUT))
+
+
+def _div_grad(g: Any, needs: Any, a: Any, b: Any, y: Any) -> tuple[Any, ...]:
+    ga = div(g, b)
+    return (sum_to(ga, a.shape) if needs[0] else None, sum_to(neg(mul(ga, y)), b.shape) if needs[1] else None)
+
+
+def pow(a: X | Any, b: X | Any) -> X:
+    """a ** b; NaN for a negative base with a fractional exponent, as in NumPy."""
+    x, z, y = _binary("pow", _core.pow, a, b)
+    return record("pow", y, _pow_grad, (a, b), (_saved(a, x), _saved(b, z), OUT))
+
+
+def _pow_grad(g: Any, needs: Any, a: Any, b: Any, y: Any) -> tuple[Any, ...]:
+    ga = sum_to(mul(g, mul(b, pow(a, sub(b, 1.0)))), a.shape) if needs[0] else None
+    # d/db a**b = a**b log a, and 0 where a is 0 (the limit for b > 0).
+    gb = sum_to(mul(g, mul(y, log(add(a, equal(a, 0.0))))), b.shape) if needs[1] else None
+    return ga, gb
+
+
+def maximum(a: X | Any, b: X | Any) -> X:
+    """The larger of a and b; NaN if either is NaN. At ties the gradient is shared equally."""
+    x, z, y = _binary("maximum", _core.maximum, a, b)
+    return record("maximum", y, _maximum_grad, (a, b), (x, z))
+
+
+def _pick_grad(g: Any, needs: Any, a: Any, b: Any, kernel: Any) -> tuple[Any, ...]:
+    half = mul(equal(a, b), 0.5)
+    return (
+        sum_to(mul(g, add(kernel(a, b), half)), a.shape) if needs[0] else None,
+        sum_to(mul(g, add(kernel(b, a), half)), b.shape) if needs[1] else None,
+    )
+
+
+def _maximum_grad(g: Any, needs: Any, a: Any, b: Any) -> tuple[Any, ...]:
+    return _pick_grad(g, needs, a, b, greater)
+
+
+def minimum(a: X | Any, b: X | Any) -> X:
+    """The smaller of a and b; NaN if either is NaN. At ties the gradient is shared equally."""
+    x, z, y = _binary("minimum", _core.minimum, a, b)
+    return record("minimum", y, _minimum_grad, (a, b), (x, z))
+
+
+def _minimum_grad(g: Any, needs: Any, a: Any, b: Any) -> tuple[Any, ...]:
+    return _pick_grad(g, needs, a, b, less)
+
+
+# --- comparisons: 1.0 where true, 0.0 elsewhere; no gradient
+
+
+def _constant(result: Array, *inputs: Any) -> Any:
+    from ..tensor import wrap
+
+    return wrap(result) if any(isinstance(x, Tensor) for x in inputs) else result
+
+
+def greater(a: X | Any, b: X | Any) -> X:
+    """1.0 where a > b, else 0.0."""
+    return _constant(_binary("greater", _core.greater, a, b)[2], a, b)
+
+
+def greater_equal(a: X | Any, b: X | Any) -> X:
+    """1.0 where a >= b, else 0.0."""
+    return _constant(_binary("greater_equal", _core.greater_equal, a, b)[2], a, b)
+
+
+def less(a: X | Any, b: X | Any) -> X:
+    """1.0 where a < b, else 0.0."""
+    return _constant(_binary("less", _core.greater, b, a)[2], a, b)
+
+
+def less_equal(a: X | Any, b: X | Any) -> X:
+    """1.0 where a <= b, else 0.0."""
+    return _constant(_binary("less_equal", _core.greater_equal, b, a)[2], a, b)
+
+
+def equal(a: X | Any, b: X | Any) -> X:
+    """1.0 where a == b, else 0.0."""
+    return _constant(_binary("equal", _core.equal, a, b)[2], a, b)
+
+
+# --- functions of one argument
+
+
+def neg(x: X) -> X:
+    """-x."""
+    return record("neg", _unary("neg", _core.neg, x), _neg_grad, (x,), ())
+
+
+def _neg_grad(g: Any, needs: Any) -> tuple[Any, ...]:
+    return (neg(g),)
+
+
+def abs(x: X) -> X:
+    """|x|; the gradient at 0 is 0."""
+    return record("abs", _unary("abs", _core.abs, x), _abs_grad, (x,), (x,))
+
+
+def _abs_grad(g: Any, needs: Any, x: Any) -> tuple[Any, ...]:
+    return (mul(g, sign(x)),)
+
+
+def sign(x: X) -> X:
+    """-1, 0 or 1; NaN stays NaN. No gradient."""
+    return _constant(_unary("sign", _core.sign, x), x)
+
+
+def square(x: X) -> X:
+    """x * x."""
+    return record("square", _unary("square", _core.square, x), _square_grad, (x,), (x,))
+
+
+def _square_grad(g: Any, needs: Any, x: Any) -> tuple[Any, ...]:
+    return (mul(g, mul(x, 2.0)),)
+
+
+def sqrt(x: X) -> X:
+    """The square root; NaN below 0."""
+    return record("sqrt", _unary("sqrt", _core.sqrt, x), _sqrt_grad, (x,), (OUT,))
+
+
+def _sqrt_grad(g: Any, needs: Any, y: Any) -> tuple[Any, ...]:
+    return (div(g, mul(y, 2.0)),)
+
+
+def exp(x: X) -> X:
+    """e**x."""
+    return record("exp", _unary("exp", _core.exp, x), _exp_grad, (x,), (OUT,))
+
+
+def _exp_grad(g: Any, needs: Any, y: Any) -> tuple[Any, ...]:
+    return (mul(g, y),)
+
+
+def log(x: X) -> X:
+    """The natural logarithm; -inf at 0, NaN below."""
+    return record("log", _unary("log", _core.log, x), _log_grad, (x,), (x,))
+
+
+def _log_grad(g: Any, needs: Any, x: Any) -> tuple[Any, ...]:
+    return (div(g, x),)
+
+
+def relu(x: X) -> X:
+    """max(x, 0); the gradient at 0 is 0 (coverage O10)."""
+    return record("relu", _unary("relu", _core.relu, x), _relu_grad, (x,), (OUT,))
+
+
+def _relu_grad(g: Any, needs: Any, y: Any) -> tuple[Any, ...]:
+    return (activation_grad(1, y, g),)
+
+
+def tanh(x: X) -> X:
+    """The hyperbolic tangent."""
+    return record("tanh", _unary("tanh", _core.tanh, x), _tanh_grad, (x,), (OUT,))
+
+
+def _tanh_grad(g: Any, needs: Any, y: Any) -> tuple[Any, ...]:
+    return (activation_grad(2, y, g),)
+
+
+def sigmoid(x: X) -> X:
+    """1 / (1 + e**-x), without overflow."""
+    return record("sigmoid", _unary("sigmoid", _core.sigmoid, x), _sigmoid_grad, (x,), (OUT,))
+
+
+def _sigmoid_grad(g: Any, needs: Any, y: Any) -> tuple[Any, ...]:
+    return (activation_grad(3, y, g),)
+
+
+_ACT_DX: tuple[Any, ...] = (None, _core.relu_dx, _core.tanh_dx, _core.sigmoid_dx)
+
+
+def activation_grad(code: int, y: Any, g: Any) -> Any:
+    """g * f'(x) of a fused activation, in terms of its output y; differentiable."""
+    if code == 0:
+        return g
+    a, b = operands("activation", y, g)
+    out = empty(a.shape, a.dtype)
+    _ACT_DX[code](a, b, out)
+    return record("activation_grad", out, _activation_grad_grad, (y, g), (code, y, g))
+
+
+def _activation_grad_grad(h: Any, needs: Any, code: int, y: Any, g: Any) -> tuple[Any, ...]:
+    gy = None
+    if needs[0] and code == 2:  # d/dy g (1 - y^2)
+        gy = mul(h, mul(g, mul(y, -2.0)))
+    elif needs[0] and code == 3:  # d/dy g y (1 - y)
+        gy = mul(h, mul(g, sub(1.0, mul(y, 2.0))))
+    return gy, (activation_grad(code, y, h) if needs[1] else None)
+
+
+def astype(x: X, dtype: Any) -> X:
+    """x in float32 or float64; the gradient comes back in x's dtype. Raises TypeError for another dtype."""
+    a = operand("astype", x)
+    target = np.dtype(dtype)
+    if target not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"astype: expected float32 or float64, got {target}")
+    return record("astype", _cast_array(a, target), _astype_grad, (x,), (a.dtype,))
+
+
+def _astype_grad(g: Any, needs: Any, dtype: Any) -> tuple[Any, ...]:
+    return (astype(g, dtype),)

@@ -1,0 +1,410 @@
+"""The command line: what it prints, leaves behind and returns, in order and when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rosenblatt as rb
+from rosenblatt import data, models
+from rosenblatt.cli.main import main
+
+pytest.importorskip("sklearn")
+FILES = {"config.json", "history.json", "report.html", "weights.safetensors"}
+
+
+def train(folder: Path, *options: str, name: str = "mlp", epochs: int = 2) -> Path:
+    assert main(["train", name, "--epochs", str(epochs), "--quiet", "--out", str(folder), *options]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    return train(tmp_path_factory.mktemp("runs") / "mlp", epochs=15)
+
+
+@pytest.fixture(autouse=True)
+def same_threads():
+    before = rb.get_num_threads()
+    yield
+    rb.set_num_threads(before)
+
+
+# --- registry
+
+
+def test_registry_lists_oldest_first_and_suggests():
+    assert models.names()[:3] == ["perceptron", "mlp", "lenet5"]
+    assert models.info("lenet5").year == 1998 and "LeCun" in models.info("lenet5").paper
+    with pytest.raises(models.UnknownModelError, match="did you mean 'lenet5'"):
+        models.info("lenet")
+    with pytest.raises(ValueError, match="exists"):
+        models.register("mlp", family="", year=0, paper="", what="", recipe=models.info("mlp").recipe)(models.mlp)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "count"),
+    [
+        ("perceptron", {}, 650),
+        ("mlp", {}, 64 * 128 + 128 + 128 * 10 + 10),
+        ("mlp", {"hidden": (32, 16), "classes": 3, "input_shape": (5,)}, 6 * 32 + 33 * 16 + 17 * 3),
+        ("lenet5", {}, 61_706),
+        ("lenet5", {"activation": "tanh", "pool": "avg"}, 61_706),
+    ],
+)
+def test_parameter_counts(name, options, count):
+    model = models.build(name, **options)
+    assert sum(p.size for p in model.parameters()) == count
+    shape = options.get("input_shape") or models.info(name).input_shape((8, 8, 1))
+    assert model.predict(np.zeros((2, *shape), np.float32)).shape == (2, options.get("classes", 10))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mlp", {"activation": "swish"}),
+        ("mlp", {"hidden": (0,)}),
+        ("lenet5", {"input_shape": (28, 28, 1)}),
+        ("lenet5", {"pool": "sum"}),
+    ],
+)
+def test_builders_refuse_what_does_not_fit(name, options):
+    with pytest.raises(ValueError, match=name):
+        models.build(name, **options)
+
+
+def test_perceptron_follows_the_error_correction_rule():
+    """A few epochs against the rule written out: w += eta (t - y) x with y = 1 where w.x + b > 0."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 3)).astype(np.float32), rng.integers(0, 4, 40)
+    model = models.build("perceptron", input_shape=(3,), classes=4)
+    optimizer = rb.optim.SGD(model.parameters(), lr=0.5)
+    model.fit(
+        x, y, epochs=3, batch_size=1, optimizer=optimizer, loss=rb.nn.PerceptronLoss(), shuffle=False, progress=False
+    )
+    w, b = np.zeros((4, 3)), np.zeros(4)
+    for _ in range(3):
+        for sample, label in zip(x.astype(np.float64), y, strict=True):
+            error = np.eye(4)[label] - (w @ sample + b > 0)
+            w += 0.5 * np.outer(error, sample)
+            b += 0.5 * error
+    state = list(model.state_dict().values())
+    assert np.allclose(state[0], w, atol=1e-5) and np.allclose(state[1], b, atol=1e-5)
+    assert np.abs(w).max() > 1
+
+
+def test_lenet_prepares_what_it_is_given():
+    entry = models.info("lenet5")
+    digits = np.random.default_rng(0).random((3, 8, 8, 1)).astype(np.float32)
+    assert np.array_equal(entry.prepare(digits), data.place(digits, 32, 28 / 32))
+    colour = np.random.default_rng(0).random((2, 32, 32, 3)).astype(np.float32)
+    grey = entry.prepare(colour)
+    assert grey.shape == (2, 32, 32, 1)
+    assert np.allclose(grey[..., 0], colour @ np.array([0.299, 0.587, 0.114], np.float32), atol=1e-6)
+    augment = entry.augmentation((8, 8, 1))
+    assert augment(digits, np.random.default_rng(0)).shape == (3, 32, 32, 1)
+    assert entry.augmentation((32, 32, 1)).fit == 1.0
+
+
+# --- commands
+
+
+def test_list(capsys):
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:4] == ["name", "family", "year", "parameters"]
+    assert any(line.split()[0] == "lenet5" and "61,706" in line and "1998" in line for line in lines[1:])
+
+
+def test_version_info_and_help(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("rosenblatt ")
+    assert main(["info"]) == 0
+    assert capsys.readouterr().out.strip().splitlines()[0] == rb.show_config().splitlines()[0]
+    assert main(["info", "lenet5"]) == 0
+    out = capsys.readouterr().out
+    assert "61,706" in out and "LeCun" in out
+    assert main([]) == 2
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--help"])
+    assert stop.value.code == 0
+
+
+def test_run_folder(run):
+    assert {f.name for f in run.iterdir()} == FILES
+    config = json.loads((run / "config.json").read_text())
+    assert config["model"] == "mlp" and config["seed"] == 0 and config["threads"] >= 1 and not config["interrupted"]
+    assert config["options"]["epochs"] == 15 and config["recipe"]["epochs"] == 15
+    assert "instruction set" in config["environment"]
+    history = json.loads((run / "history.json").read_text())
+    assert history["epoch"] == list(range(1, 16))
+    for key in ("loss", "accuracy", "test_loss", "test_accuracy"):
+        assert len(history[key]) == 15
+    assert history["loss"][-1] < history["loss"][0]
+    assert config["result"]["test_accuracy"] > 0.88
+    report = (run / "report.html").read_text()
+    assert f"{100 * config['result']['test_accuracy']:.2f} %" in report and "weights as images" in report
+
+
+def test_weights_of_the_run_give_the_reported_accuracy(run):
+    from rosenblatt.cli.runs import load_run
+
+    model, config = load_run(run)
+    _, test = data.digits(split=True)
+    accuracy = float((model.predict(test.x).argmax(axis=1) == test.y).mean())
+    assert accuracy == config["result"]["test_accuracy"]
+
+
+def test_predict_digits_and_files(run, tmp_path, capsys):
+    _, test = data.digits(split=True)
+    assert main(["predict", str(run), "--digits-test", "0", "5", "--top", "3"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("digits[0]") and second.startswith("digits[5]") and ("right" in first or "wrong" in first)
+    np.save(tmp_path / "one.npy", test.x[0, :, :, 0])
+    np.savez(tmp_path / "two.npz", x=test.x[:2])
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray((test.x[0, :, :, 0] * 255).astype(np.uint8)).save(tmp_path / "p.png")
+    image.fromarray(255 - (test.x[0, :, :, 0] * 255).astype(np.uint8)).save(tmp_path / "inverse.png")
+    files = [str(tmp_path / name) for name in ("one.npy", "two.npz", "p.png")]
+    assert main(["predict", str(run), *files]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    answers = [line.split()[1] for line in lines]
+    assert answers[0] == answers[1] == answers[3] == first.split()[1]
+    assert lines[0].split()[2] == lines[1].split()[2]
+    assert main(["predict", str(run), "--invert", str(tmp_path / "inverse.png")]) == 0
+    assert capsys.readouterr().out.split()[1:] == lines[3].split()[1:]
+
+
+def test_info_of_a_run(run, capsys):
+    assert main(["info", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "mlp" in out and "test accuracy" in out and "rosenblatt train mlp" in out
+
+
+def test_same_seed_same_bytes_for_any_threads(tmp_path):
+    weights = [
+        (train(tmp_path / str(i), *options) / "weights.safetensors").read_bytes()
+        for i, options in enumerate((["--threads", "1"], ["--threads", "2"], ["--seed", "1"]))
+    ]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_command_in_the_configuration_repeats_the_run(tmp_path):
+    first = train(
+        tmp_path / "a", "--seed", "3", "--lr", "0.01", "--optimizer", "sgd", "--no-augment", "--batch-size", "64"
+    )
+    command = json.loads((first / "config.json").read_text())["command"]
+    assert main([*command[1:], "--out", str(tmp_path / "b")]) == 0
+    assert (first / "weights.safetensors").read_bytes() == (tmp_path / "b" / "weights.safetensors").read_bytes()
+
+
+def test_default_folder_and_output(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "perceptron", "--epochs", "1", "--no-report"]) == 0
+    streams = capsys.readouterr()
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("perceptron-") and {f.name for f in folder.iterdir()} == FILES - {"report.html"}
+    assert streams.out.startswith("test accuracy 0.") and streams.out.count("\n") == 1
+    assert "650 parameters" in streams.err
+
+
+@pytest.mark.parametrize("name", ["perceptron", "lenet5"])
+def test_every_network_trains_saves_and_predicts(tmp_path, capsys, name):
+    folder = train(tmp_path / "r", name=name, epochs=1)
+    assert main(["predict", str(folder), "--digits-test", "0"]) == 0
+    assert "digits[0]" in capsys.readouterr().out
+    assert ("filters" if name == "lenet5" else "weights as images") in (folder / "report.html").read_text()
+
+
+def test_train_on_files(tmp_path):
+    train_set, _ = data.digits(split=True)
+    table = tmp_path / "digits.csv"
+    with table.open("w") as f:
+        f.write("digit," + ",".join(f"p{i}" for i in range(64)) + "\n")
+        for x, y in zip(train_set.x[:200], train_set.y[:200], strict=True):
+            f.write(f"{y}," + ",".join(f"{v:g}" for v in x.ravel()) + "\n")
+    folder = train(tmp_path / "csv", "--data", str(table), "--label", "digit")
+    config = json.loads((folder / "config.json").read_text())
+    assert config["data_shape"] == [64] and config["train_samples"] + config["test_samples"] == 200
+    archive = tmp_path / "d.npz"
+    np.savez(archive, x=train_set.x[:100], y=train_set.y[:100])
+    train(tmp_path / "npz", "--data", str(archive), name="lenet5", epochs=1)
+
+
+def test_augmentation_can_be_switched(tmp_path):
+    a = train(tmp_path / "a", "--augment")
+    b = train(tmp_path / "b", "--no-augment", name="lenet5", epochs=1)
+    assert "Affine" in json.loads((a / "config.json").read_text())["recipe"]["augment"]
+    assert json.loads((b / "config.json").read_text())["recipe"]["augment"] is None
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["frobnicate"], ["frobnicate"]),
+        (["train"], ["NAME"]),
+        (["train", "lenet"], ["lenet5"]),
+        (["train", "mlp", "--epochs", "0"], ["--epochs", "at least 1"]),
+        (["train", "mlp", "--epochs", "two"], ["--epochs", "two"]),
+        (["train", "mlp", "--lr", "-1"], ["--lr"]),
+        (["train", "mlp", "--lr", "nan"], ["--lr"]),
+        (["train", "mlp", "--seed", "-1"], ["--seed"]),
+        (["train", "mlp", "--threads", "0"], ["--threads"]),
+        (["train", "mlp", "--threads", "100000"], ["threads"]),
+        (["train", "mlp", "--optimizer", "magic"], ["--optimizer", "magic"]),
+        (["train", "mlp", "--size", "0x3"], ["--size", "28x28"]),
+        (["train", "mlp", "--data", "no-such-file"], ["no-such-file", "not found"]),
+        (["train", "mlp", "--out", "occupied"], ["occupied"]),
+        (["predict", "no-such-run", "x.png"], ["no-such-run", "not a run folder"]),
+        (["predict", "occupied"], ["give files"]),
+        (["info", "no-such-name"], ["no-such-name", "lenet5"]),
+        (["info", "occupied"], ["occupied", "not a run folder"]),
+    ],
+)
+def test_wrong_usage_is_one_line_and_two(argv, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "occupied").mkdir()
+    (tmp_path / "occupied" / "file").touch()
+    assert main(argv) == 2
+    streams = capsys.readouterr()
+    assert streams.out == "" and streams.err.count("\n") == 1 and streams.err.startswith("rosenblatt: ")
+    for word in words:
+        assert word in streams.err
+    assert {f.name for f in tmp_path.iterdir()} == {"occupied"}
+
+
+def test_damaged_run_folders_are_refused(run, tmp_path, capsys):
+    import shutil
+
+    folder = tmp_path / "copy"
+    shutil.copytree(run, folder)
+    config = folder / "config.json"
+    good = config.read_text()
+    for bad in (
+        "{",
+        "[]",
+        "{}",
+        good.replace('"mlp"', '"nothing"'),
+        good.replace('"data_shape": [', '"data_shape": [-1,'),
+    ):
+        config.write_text(bad)
+        assert main(["predict", str(folder), "--digits-test", "0"]) == 2
+    config.write_text(good)
+    weights = folder / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert main(["predict", str(folder), "--digits-test", "0"]) == 2
+    weights.unlink()
+    assert main(["predict", str(folder), "--digits-test", "0"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 7 and "Traceback" not in err
+
+
+def test_inputs_that_do_not_fit_are_refused(run, tmp_path, capsys):
+    np.save(tmp_path / "bad.npy", np.zeros((3, 3)))
+    np.save(tmp_path / "nan.npy", np.full((8, 8), np.nan))
+    (tmp_path / "x.txt").touch()
+    for name in ("bad.npy", "nan.npy", "x.txt", "missing.png"):
+        assert main(["predict", str(run), str(tmp_path / name)]) == 2
+        err = capsys.readouterr().err
+        assert name in err and err.count("\n") == 1
+    assert main(["predict", str(run), "--digits-test", "899"]) == 2
+    assert "0..898" in capsys.readouterr().err
+
+
+def test_check_finite_names_the_layer(tmp_path, capsys):
+    argv = ["train", "mlp", "--lr", "1e38", "--optimizer", "sgd", "--epochs", "9", "--check-finite", "--quiet"]
+    assert main([*argv, "--out", str(tmp_path / "r")]) == 2
+    err = capsys.readouterr().err
+    assert "epoch 1" in err and err.count("\n") == 1 and not (tmp_path / "r").exists()
+
+
+def test_our_own_faults_show_their_traceback(monkeypatch):
+    from rosenblatt.cli import inspect
+
+    def broken():
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(inspect, "list_models", broken)
+    with pytest.raises(ValueError, match="a bug"):
+        main(["list"])
+
+
+# --- as a process
+
+
+def start(*argv: str, cwd: Path) -> subprocess.Popen:
+    root = str(Path(rb.__file__).parents[1])
+    path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
+    return subprocess.Popen(
+        [sys.executable, "-m", "rosenblatt.cli", *argv],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def test_as_a_process(tmp_path):
+    process = start("train", "nothing", cwd=tmp_path)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and out == "" and "Traceback" not in err and err.count("\n") == 1
+
+
+def test_interrupt_keeps_the_best_weights(tmp_path):
+    process = start("train", "lenet5", "--epochs", "5000", "--out", "run", cwd=tmp_path)
+    for line in process.stderr:  # one line per epoch when it is not a terminal
+        if line.startswith(("epoch 2/", "epoch 3/", "epoch 4/")):
+            break
+    asked = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    took = time.monotonic() - asked
+    assert process.returncode == 130, err
+    assert took < 5  # one second on an idle machine; room for a busy one
+    assert "interrupted after" in out and "Traceback" not in err
+    folder = tmp_path / "run"
+    assert {f.name for f in folder.iterdir()} == FILES
+    config = json.loads((folder / "config.json").read_text())
+    assert config["interrupted"] and config["result"]["epochs"] >= 2
+    assert "interrupted" in (folder / "report.html").read_text()
+    assert main(["predict", str(folder), "--digits-test", "0"]) == 0
+
+
+# --- accuracy on the digits: first half to train, second half to test
+
+
+def accuracy(tmp_path: Path, name: str, seed: int) -> float:
+    folder = tmp_path / f"{name}-{seed}"
+    assert main(["train", name, "--quiet", "--seed", str(seed), "--out", str(folder), "--no-report"]) == 0
+    return json.loads((folder / "config.json").read_text())["result"]["test_accuracy"]
+
+
+def test_mlp_reaches_its_bar_with_every_seed(tmp_path):
+    assert min(accuracy(tmp_path, "mlp", seed) for seed in range(5)) >= 0.935
+
+
+def test_perceptron_reaches_its_bar(tmp_path):
+    assert accuracy(tmp_path, "perceptron", 0) >= 0.88
+
+
+def test_lenet_reaches_its_bar(tmp_path):
+    assert accuracy(tmp_path, "lenet5", 0) >= 0.96
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_lenet_reaches_its_bar_with_every_seed(tmp_path):
+    got = [accuracy(tmp_path, "lenet5", seed) for seed in range(5)]
+    assert min(got) >= 0.95 and np.mean(got) >= 0.96, got

@@ -1,0 +1,81 @@
+"""Writes python/rosenblatt/_core.pyi from the op table of the compiled module.
+
+    python tools/gen_stubs.py           rewrite the stub
+    python tools/gen_stubs.py --check   exit 1 when the checked-in stub differs (or names are missing)
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+STUB = Path(__file__).resolve().parent.parent / "python" / "rosenblatt" / "_core.pyi"
+
+HEAD = '''"""Compiled kernels; one function per op of ops.def. Written by tools/gen_stubs.py: do not edit."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float = npt.NDArray[Any]
+Int64 = npt.NDArray[np.int64]
+Int32 = npt.NDArray[np.int32]
+
+'''
+
+# What cpp/bind/module.cpp defines beside the ops.
+TAIL = {
+    "empty": "(shape: tuple[int, ...], dtype: int, /) -> Any",
+    "op_table": "() -> dict[str, list[tuple[str, str, str, str, bool, bool]]]",
+    "impls": "(op: str) -> list[str]",
+    "config": "() -> dict[str, Any]",
+    "num_threads": "() -> int",
+    "set_num_threads": "(n: int) -> None",
+    "force_impl": "(op: str, impl: str | None) -> None",
+    "last_impl": "() -> str",
+    "ref_calls": "() -> int",
+    "pool_stats": "() -> dict[str, int]",
+    "pool_reset_peak": "() -> None",
+    "pool_trim": "() -> None",
+}
+
+TYPES = {"float": "Float", "int64": "Int64", "int32": "Int32"}
+
+
+def render() -> str:
+    from rosenblatt import _core
+
+    lines = []
+    for name, fields in _core.op_table().items():
+        parts = []
+        for field, kind, _role, elem, optional, _contiguous in fields:
+            if kind == "view":
+                parts.append(f"{field}: {TYPES[elem]}{' | None' if optional else ''}")
+            elif kind == "seed":
+                parts += [f"{field}_key: int", f"{field}_counter: int"]
+            elif kind != "work":
+                parts.append(f"{field}: {kind}")
+        lines.append(f"def {name}({', '.join(parts)}, /) -> None: ...")
+    lines += [f"def {name}{signature}: ..." for name, signature in TAIL.items()]
+    present = {n for n in dir(_core) if not n.startswith("_")}
+    expected = set(_core.op_table()) | set(TAIL)
+    if present != expected:
+        raise SystemExit(f"gen_stubs: module and stub disagree on {sorted(present ^ expected)}")
+    return HEAD + "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    text = render()
+    if "--check" in sys.argv[1:]:
+        if STUB.read_text() != text:
+            print(f"gen_stubs: {STUB.name} is out of date; run python tools/gen_stubs.py", file=sys.stderr)
+            return 1
+        print(f"gen_stubs: {STUB.name} matches the op table ({text.count('def ')} functions)")
+        return 0
+    STUB.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
