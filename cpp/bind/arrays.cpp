@@ -40,9 +40,11 @@ bool refuse(PyObject* type, const char* op, const Field& f, const char* expected
 }
 
 bool c_contiguous(const View& v) {
+    for (i32 i = 0; i < v.ndim; ++i) {
+        if (v.shape[i] == 0) return true;
+    }
     i64 expect = 1;
     for (i32 i = v.ndim - 1; i >= 0; --i) {
-        if (v.shape[i] == 0) return true;
         if (v.shape[i] != 1 && v.stride[i] != expect) return false;
         expect *= v.shape[i];
     }

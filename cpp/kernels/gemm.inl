@@ -9,7 +9,7 @@
 //   wide: b packed once for all, each worker takes row panels, in chunks that fit its L2
 
 template <typename T>
-constexpr i64 kKC = sizeof(T) == 4 ? 384 : 256;  // longest block of the reduction
+constexpr i64 kKC = 2560 / sizeof(T);  // longest block of the reduction
 
 template <typename T>
 struct Gemm {

@@ -269,6 +269,7 @@ static void reduce_columns(const View& vx, T* y, const Finish& finish) {
 template <typename Op, typename T, typename Finish>
 static void reduce(const View& x, const View& vy, const Finish& finish) {
     T* y = static_cast<T*>(vy.data);
+    if (numel(vy) == 0) return;
     if (x.shape[2] == 1) {
         reduce_rows<Op>(x, y, finish);
     } else {

@@ -134,6 +134,12 @@ static __attribute__((noinline)) void tile(const typename VT::T* a0, const typen
     using R = typename VT::R;
     constexpr int L = VT::L;
     constexpr int G = (MR + 2) / 3;  // groups of three rows share a base pointer: [p], [p+rs], [p+2*rs]
+    if (!Split && count > 0 && steps->k >= 128) {  // the stores are far ahead: start fetching their lines
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; ++i)
+            for (int v = 0; v < NV * L * int(sizeof(T)); v += 64)
+                __builtin_prefetch(reinterpret_cast<const char*>(o.c + i * o.ldc) + v, 1);
+    }
     R acc[MR][NV];
 #pragma GCC unroll 16
     for (int i = 0; i < MR; ++i)
@@ -180,6 +186,22 @@ static __attribute__((noinline)) void tile_nt(const typename VT::T* a, const typ
 #pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) acc[i][v] = VT::zero();
     i64 p = 0;
+    if constexpr (kHasLines<VT>) {
+        for (; p + L <= k; p += L) {
+#pragma GCC unroll 8
+            for (int v = 0; v < NV; ++v) {
+                R t[L];
+                const typename VT::T* rows = b + v * L * ldb + p;
+                for (int r = 0; r < L; ++r) __builtin_prefetch(rows + r * ldb + 8 * L, 0, 2);
+                load_transposed_lines(rows, ldb, t);
+#pragma GCC unroll 16
+                for (int q = 0; q < L; ++q)
+#pragma GCC unroll 8
+                    for (int i = 0; i < MR; ++i)
+                        acc[i][v] = VT::fma(VT::set(a[i * rs + (p + q) * cs]), t[q], acc[i][v]);
+            }
+        }
+    }
     for (; p + Q <= k; p += Q) {
 #pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) {
@@ -263,7 +285,21 @@ static TileFn<T> split_tile_for(i64 m, int width) {
 template <class VT, typename T>
 static void pack_transposed(T* dst, i64 ld, const T* src, i64 sj, i64 nk, i64 nj) {
     constexpr int L = VT::L, Q = kQuad<VT>;
+    const bool lines = kHasLines<VT> && (sj * i64(sizeof(T))) % 512 == 0;
     for (i64 j = 0;; j = min_i(j + L, nj - L)) {
+        if constexpr (kHasLines<VT>) {
+            if (lines && nk >= L) {
+                for (i64 k = 0;; k = min_i(k + L, nk - L)) {
+                    typename VT::R t[L];
+                    load_transposed_lines(src + j * sj + k, sj, t);
+#pragma GCC unroll 16
+                    for (int q = 0; q < L; ++q) VT::store(dst + (k + q) * ld + j, t[q]);
+                    if (k + L >= nk) break;
+                }
+                if (j + L >= nj) break;
+                continue;
+            }
+        }
         for (i64 k = 0;; k = min_i(k + Q, nk - Q)) {
             typename VT::R t[Q];
             load_transposed(src + j * sj + k, sj, t);

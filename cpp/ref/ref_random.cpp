@@ -11,7 +11,7 @@ namespace {
 
 #include "core/philox.hpp"
 
-constexpr double kTwoPi = 6.283185307179586476925;
+constexpr long double kTwoPi = 6.283185307179586476925286766559L;
 
 // u in [0,1) of element i.
 double uniform_at(const Seed& seed, i64 i, float) {
@@ -49,8 +49,8 @@ void normal(const normal_args& a) {
     for (i64 i = 0; i < numel(a.y); ++i) {
         const i64 first = i - i % 2;
         double r = std::sqrt(-2.0 * std::log(open_uniform_at(a.seed, first, T())));
-        double angle = kTwoPi * uniform_at(a.seed, first + 1, T());
-        T z = T(r * (i % 2 ? std::sin(angle) : std::cos(angle)));
+        long double angle = kTwoPi * uniform_at(a.seed, first + 1, T());
+        T z = T(r * double(i % 2 ? std::sin(angle) : std::cos(angle)));
         ptr<T>(a.y)[i] = T(a.mean + a.std * double(z));
     }
 }

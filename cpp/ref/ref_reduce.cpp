@@ -33,16 +33,16 @@ i64 first_extreme(const View& x, i64 i, i64 j, T sign) {
     return best;
 }
 
-// log(sum_c exp(x[c] - top)) with top = max_c x[c], which is returned too. x [C]
+// sum_c exp(x[c] - top) with top = max_c x[c], which is returned too. x [C]
 template <typename T>
-double log_sum_exp(const T* x, i64 C, double* top) {
+double sum_exp(const T* x, i64 C, double* top) {
     *top = -std::numeric_limits<double>::infinity();
     for (i64 c = 0; c < C; ++c) {
         if (x[c] > *top || x[c] != x[c]) *top = double(x[c]);
     }
     double s = 0.0;
     for (i64 c = 0; c < C; ++c) s += std::exp(double(x[c]) - *top);
-    return std::log(s);
+    return s;
 }
 
 }  // namespace
@@ -76,8 +76,8 @@ void softmax(const softmax_args& a) {
     const i64 M = a.x.shape[0], C = a.x.shape[1];
     for (i64 m = 0; m < M; ++m) {
         const T* x = ptr<T>(a.x) + m * C;
-        double top, lse = log_sum_exp(x, C, &top);
-        for (i64 c = 0; c < C; ++c) ptr<T>(a.y)[m * C + c] = T(std::exp(double(x[c]) - top - lse));
+        double top, total = sum_exp(x, C, &top);
+        for (i64 c = 0; c < C; ++c) ptr<T>(a.y)[m * C + c] = T(std::exp(double(x[c]) - top) / total);
     }
 }
 
@@ -86,8 +86,8 @@ void log_softmax(const log_softmax_args& a) {
     const i64 M = a.x.shape[0], C = a.x.shape[1];
     for (i64 m = 0; m < M; ++m) {
         const T* x = ptr<T>(a.x) + m * C;
-        double top, lse = log_sum_exp(x, C, &top);
-        for (i64 c = 0; c < C; ++c) ptr<T>(a.y)[m * C + c] = T(double(x[c]) - top - lse);
+        double top, total = sum_exp(x, C, &top);
+        for (i64 c = 0; c < C; ++c) ptr<T>(a.y)[m * C + c] = T(double(x[c]) - top - std::log(total));
     }
 }
 
@@ -118,9 +118,9 @@ void softmax_xent(const softmax_xent_args& a) {
     const i64 M = a.x.shape[0], C = a.x.shape[1];
     for (i64 m = 0; m < M; ++m) {
         const T* x = ptr<T>(a.x) + m * C;
-        double top, lse = log_sum_exp(x, C, &top);
-        for (i64 c = 0; c < C; ++c) ptr<T>(a.probs)[m * C + c] = T(std::exp(double(x[c]) - top - lse));
-        ptr<T>(a.loss)[m] = T(top + lse - double(x[ptr<i64>(a.labels)[m]]));
+        double top, total = sum_exp(x, C, &top);
+        for (i64 c = 0; c < C; ++c) ptr<T>(a.probs)[m * C + c] = T(std::exp(double(x[c]) - top) / total);
+        ptr<T>(a.loss)[m] = T(std::log(total) - (double(x[ptr<i64>(a.labels)[m]]) - top));
     }
 }
 

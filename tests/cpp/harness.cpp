@@ -32,8 +32,8 @@ void report(const char* file, int line, const std::string& what) {
     if (failures == 11) std::printf("  (more failures not shown)\n");
 }
 
-bool running_test_failed() {
-    return failures > 0;
+int failed_checks() {
+    return failures;
 }
 
 void note(const std::string& text) {

@@ -17,7 +17,7 @@ struct Registrar {
 // Counts a failed check of the running test and prints it (the first few of each test).
 void report(const char* file, int line, const std::string& what);
 
-bool running_test_failed();
+int failed_checks();  // of the running test, so far
 
 // A short note printed with the test's result, e.g. how many calls it compared.
 void note(const std::string& text);

@@ -12,9 +12,9 @@ const Layout kLayouts[] = {Layout::contiguous, Layout::transposed, Layout::rever
 const double kInf = INFINITY, kNaN = NAN;
 
 // Values every function must survive, in float and double.
-const std::vector<double> kSpecial = {0.0,    -0.0,   1.0,    -1.0,  0.5,   -0.5,  2.0,    -3.0,   1e-40,
-                                      -1e-40, 1e-6f,  -1e-6f, 88.0,  -88.0, 100.0, -100.0, 1000.0, -1000.0,
-                                      1e30f,  -1e30f, kInf,   -kInf, kNaN,  0.25,  9.0,    -9.0};
+const std::vector<double> kSpecial = {0.0,     -0.0,   1.0,    -1.0,  0.5,   -0.5,  2.0,    -3.0,   1e-40f,
+                                      -1e-40f, 1e-6f,  -1e-6f, 88.0,  -88.0, 100.0, -100.0, 1000.0, -1000.0,
+                                      1e30f,   -1e30f, kInf,   -kInf, kNaN,  0.25,  9.0,    -9.0};
 
 void binary(const char* op, double low, double high, double ulps) {
     const Shape shapes[][3] = {{{7}, {7}, {7}},

@@ -53,6 +53,8 @@ def _print_model(name: str) -> None:
         f"({recipe.schedule}), {recipe.loss.replace('_', ' ')}"
         + (f", {entry.augmentation(_DIGITS)}" if recipe.augment else "")
     )
+    if entry.needs:
+        print(f'default data (digits): pip install "rosenblatt[{",".join(entry.needs)}]"')
     print(_example(name).summary(entry.input_shape(_DIGITS)))
 
 

@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 __all__ = ["main"]
 
@@ -74,7 +74,7 @@ def _version() -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line; every subcommand sets ``run`` to its function."""
+    """The parser of the whole command line; every subcommand sets `run` to its function."""
     parser = _Parser(prog="rosenblatt", description="Train, run and inspect networks.")
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
@@ -169,7 +169,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 2 wrong usage or data, 130 interrupted."""
     parser = build_parser()
     try:
-        options: Any = parser.parse_args(argv)
+        options, rest = parser.parse_known_args(argv, argparse.Namespace())
+        if options.command == "predict" and not any(word.startswith("-") for word in rest):
+            options.files += rest  # argparse leaves files that follow an option over
+        elif rest:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
         if options.version:
             print(f"rosenblatt {_version()}")
             return 0

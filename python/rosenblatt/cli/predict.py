@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import rosenblatt as rb
-
 from .. import data, models
 from ..data import DataError
 from ..data.folders import IMAGE_SUFFIXES, load_image
@@ -70,8 +68,7 @@ def predict(options: argparse.Namespace) -> int:
     """Carry out `rosenblatt predict`; one line per sample: name, class, probability (or net input)."""
     if not options.files and not options.digits_test:
         raise UsageError("predict: give files, or --digits-test INDEX ...")
-    if options.threads is not None:
-        rb.set_num_threads(options.threads)
+    runs.set_threads(options.threads)
     model, config = runs.load_run(options.folder)
     entry = models.info(config["model"])
     shape = tuple(config["data_shape"])

@@ -17,20 +17,29 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import models
+from .. import models, set_num_threads
 from ..io import load_weights, write_text_atomic
 from .main import UsageError
 
 if TYPE_CHECKING:
     from ..nn import Module
 
-__all__ = ["load_run", "new_folder", "read_config", "write_json"]
+__all__ = ["load_run", "new_folder", "read_config", "set_threads", "write_json"]
 
 CONFIG, HISTORY, WEIGHTS, REPORT = "config.json", "history.json", "weights.safetensors", "report.html"
 
 
+def set_threads(count: int | None) -> None:
+    """Set the number of threads when one is asked for. Raises UsageError for one that cannot be had."""
+    if count is not None:
+        try:
+            set_num_threads(count)
+        except ValueError as error:
+            raise UsageError(f"--threads: {error}") from error
+
+
 def new_folder(wanted: str | None, name: str) -> Path:
-    """The run folder, created: ``wanted`` (must be new or empty) or runs/NAME-<time>. Raises UsageError."""
+    """The run folder, created: `wanted` (must be new or empty) or runs/NAME-<time>. Raises UsageError."""
     if wanted is not None:
         folder = Path(wanted)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 import rosenblatt as rb
 
-from .. import data, models, nn, optim
+from .. import _core, data, models, nn, optim
 from .. import train as training
 from ..data import Dataset
 from ..io import save_weights
@@ -173,8 +173,7 @@ def train(options: argparse.Namespace) -> int:
     """Carry out `rosenblatt train`; the exit status is 0, or 130 when training was interrupted."""
     entry = models.info(options.name)
     recipe = _recipe(entry, options)
-    if options.threads is not None:
-        rb.set_num_threads(options.threads)
+    runs.set_threads(options.threads)
     rb.manual_seed(options.seed)
     train_set, test_set = _load(entry, options)
     data_shape = tuple(int(v) for v in train_set.x.shape[1:])
@@ -247,6 +246,7 @@ def train(options: argparse.Namespace) -> int:
         "recipe": {k: (str(v) if k == "augment" and v else v) for k, v in dataclasses.asdict(recipe).items()},
         "seed": options.seed,
         "threads": rb.get_num_threads(),
+        "isa": str(_core.config()["isa"]),
         "options": {k: v for k, v in vars(options).items() if k not in ("run", "command", "version")},
         "command": ["rosenblatt", *_command(options)],
         "version": _version(),
@@ -302,6 +302,8 @@ def _command(options: argparse.Namespace) -> list[str]:
             words.append("--augment" if value else "--no-augment")
         elif value is True:
             words.append(flag)
+        elif key == "label" and options.data == "digits":
+            continue
         elif key == "size":
             words += [flag, f"{value[0]}x{value[1]}"]
         else:

@@ -1,4 +1,4 @@
-"""Geometric augmentation: one random affine map per image, carried out by a single ``ops.warp_affine`` call.
+"""Geometric augmentation: one random affine map per image, carried out by a single `ops.warp_affine` call.
 
 Conventions: images are [N,H,W,C]. A matrix is [2,3] and maps the homogeneous OUTPUT pixel (p, q, 1) to the INPUT
 position (h, w); pixel centres lie at integer coordinates; sampling is bilinear and reads zero outside the input.
@@ -21,7 +21,7 @@ __all__ = ["Affine", "affine_matrices", "place", "resize"]
 
 
 def _pair(size: int | Sequence[int], what: str) -> Size:
-    """``size`` as two positive integers (P, Q); one integer means a square."""
+    """`size` as two positive integers (P, Q); one integer means a square."""
     values = (size, size) if isinstance(size, int) else tuple(int(v) for v in size)
     if len(values) != 2 or min(values) < 1:
         raise ValueError(f"{what}: expected a positive size or a pair (rows, columns), got {size!r}")
@@ -29,7 +29,7 @@ def _pair(size: int | Sequence[int], what: str) -> Size:
 
 
 def _check_images(x: Array, who: str) -> tuple[int, int, int, int]:
-    """The shape (N, H, W, C) of ``x``, or a ValueError that names ``who``."""
+    """The shape (N, H, W, C) of `x`, or a ValueError that names `who`."""
     if x.ndim != 4:
         raise ValueError(f"{who}: expected images [N,H,W,C], got shape {list(x.shape)}")
     n, h, w, c = (int(v) for v in x.shape)
@@ -49,23 +49,26 @@ def affine_matrices(
     shear: npt.ArrayLike = 0.0,
     shift: npt.ArrayLike = 0.0,
 ) -> npt.NDArray[np.float32]:
-    """Matrices [count,2,3], output pixel to input position, for ``ops.warp_affine``.
+    """Matrices [count,2,3], output pixel to input position, for `ops.warp_affine`.
 
-    The input is centred in the output and enlarged until it covers the fraction ``fit`` of it (aspect kept); then its
+    The input is centred in the output and enlarged until it covers the fraction `fit` of it (aspect kept); then its
     content is sheared, scaled, turned and shifted about the centre.
 
-    Args:
-        count: number of images N.
-        source: input size (H, W) in pixels.
-        target: output size (P, Q) in pixels.
-        fit: fraction of the output that the unscaled input covers, > 0.
-        angle: [N] or scalar, degrees, positive turns counter-clockwise.
-        scale: [N] or scalar, factor > 0.
-        shear: [N] or scalar, degrees, leans the columns.
-        shift: [N,2] or scalar, (down, right) as a fraction of the input's side as drawn.
+    Parameters
+    ----------
+    count : number of images N.
+    source : input size (H, W) in pixels.
+    target : output size (P, Q) in pixels.
+    fit : fraction of the output that the unscaled input covers, > 0.
+    angle : [N] or scalar, degrees, positive turns counter-clockwise.
+    scale : [N] or scalar, factor > 0.
+    shear : [N] or scalar, degrees, leans the columns.
+    shift : [N,2] or scalar, (down, right) as a fraction of the input's side as drawn.
 
-    Raises:
-        ValueError: a size, ``fit`` or ``scale`` that is not positive.
+    Raises
+    ------
+    ValueError
+        a size, `fit` or `scale` that is not positive.
     """
     (h, w), (p, q) = source, target
     if min(h, w, p, q) < 1 or not fit > 0:
@@ -93,19 +96,21 @@ def affine_matrices(
 
 
 def _warp(x: Array, m: Array, size: Size) -> Array:
-    """``ops.warp_affine`` on plain arrays: x [N,H,W,C], m [N,2,3] -> [N,P,Q,C]."""
+    """`ops.warp_affine` on plain arrays: x [N,H,W,C], m [N,2,3] -> [N,P,Q,C]."""
     from .. import ops
 
     return np.asarray(ops.warp_affine(np.ascontiguousarray(x), m, size=size))
 
 
 def place(x: Array, size: int | Sequence[int], fit: float = 1.0) -> Array:
-    """Images [N,H,W,C] centred in [N,P,Q,C] and covering the fraction ``fit`` of it, zero around them.
+    """Images [N,H,W,C] centred in [N,P,Q,C] and covering the fraction `fit` of it, zero around them.
 
-    This is ``Affine`` without its randomness: what evaluation uses where training used ``Affine(size=, fit=)``.
+    This is `Affine` without its randomness: what evaluation uses where training used `Affine(size=, fit=)`.
 
-    Raises:
-        ValueError: ``x`` is not [N,H,W,C] or the size is not positive.
+    Raises
+    ------
+    ValueError
+        `x` is not [N,H,W,C] or the size is not positive.
     """
     n, h, w, _ = _check_images(x, "place")
     target = _pair(size, "place")
@@ -118,8 +123,10 @@ def resize(x: Array, size: int | Sequence[int]) -> Array:
     Pixels are areas: output pixel p reads input position (p + 1/2) H/P - 1/2, clamped to the outermost pixel centres,
     so that borders do not darken. Meant for enlarging; shrinking by more than two aliases.
 
-    Raises:
-        ValueError: ``x`` is not [N,H,W,C] or the size is not positive.
+    Raises
+    ------
+    ValueError
+        `x` is not [N,H,W,C] or the size is not positive.
     """
     n, h, w, c = _check_images(x, "resize")
     p, q = _pair(size, "resize")
@@ -139,18 +146,21 @@ class Affine:
     """Random rotation, shift, scale and shear; call it with images [N,H,W,C] and a generator to get [N,P,Q,C].
 
     Each image gets its own map, drawn uniformly and independently from the ranges; all images are then resampled
-    in one bilinear pass, so that enlarging (``size``) costs nothing extra. Labels are unaffected.
+    in one bilinear pass, so that enlarging (`size`) costs nothing extra. Labels are unaffected.
 
-    Args:
-        rotate: degrees, drawn from [-rotate, rotate].
-        shift: fraction of the image side, drawn from [-shift, shift] for each axis.
-        scale: (low, high) factors.
-        shear: degrees, drawn from [-shear, shear].
-        size: output size (P, Q) in pixels; None keeps the input's.
-        fit: fraction of the output that the image covers before scaling (the rest is a zero margin).
+    Parameters
+    ----------
+    rotate : degrees, drawn from [-rotate, rotate].
+    shift : fraction of the image side, drawn from [-shift, shift] for each axis.
+    scale : (low, high) factors.
+    shear : degrees, drawn from [-shear, shear].
+    size : output size (P, Q) in pixels; None keeps the input's.
+    fit : fraction of the output that the image covers before scaling (the rest is a zero margin).
 
-    Raises:
-        ValueError: a range that is negative, reversed or not finite.
+    Raises
+    ------
+    ValueError
+        a range that is negative, reversed or not finite.
     """
 
     rotate: float = 0.0
@@ -173,7 +183,7 @@ class Affine:
             object.__setattr__(self, "size", _pair(self.size, "Affine"))
 
     def matrices(self, count: int, source: Size, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        """The random matrices [count,2,3] for images of size ``source`` = (H, W), output pixel to input position."""
+        """The random matrices [count,2,3] for images of size `source` = (H, W), output pixel to input position."""
         angle = rng.uniform(-self.rotate, self.rotate, count)
         scale = rng.uniform(self.scale[0], self.scale[1], count)
         shear = rng.uniform(-self.shear, self.shear, count)
@@ -182,6 +192,6 @@ class Affine:
         return affine_matrices(count, source, target, fit=self.fit, angle=angle, scale=scale, shear=shear, shift=shift)
 
     def __call__(self, x: Array, rng: np.random.Generator) -> Array:
-        """Images [N,H,W,C] -> [N,P,Q,C]. Raises ValueError when ``x`` is not [N,H,W,C]."""
+        """Images [N,H,W,C] -> [N,P,Q,C]. Raises ValueError when `x` is not [N,H,W,C]."""
         n, h, w, _ = _check_images(x, "Affine")
         return _warp(x, self.matrices(n, (h, w), rng), self.size or (h, w))

@@ -19,11 +19,13 @@ def digits(split: Literal[True]) -> tuple[Dataset, Dataset]: ...
 def digits(split: bool = False) -> Dataset | tuple[Dataset, Dataset]:
     """The 1797 handwritten digits that scikit-learn carries (UCI Optical Recognition of Handwritten Digits).
 
-    x is float32 [1797,8,8,1] with the counts 0..16 divided by 16, y int64 [1797]. With ``split=True`` the answer is
+    x is float32 [1797,8,8,1] with the counts 0..16 divided by 16, y int64 [1797]. With `split=True` the answer is
     (train, test): the first 898 and the last 899. The halves come from different writers, so the test is a fair one.
 
-    Raises:
-        MissingExtraError: scikit-learn is not installed.
+    Raises
+    ------
+    MissingExtraError
+        scikit-learn is not installed.
 
     Source: E. Alpaydin, C. Kaynak, UCI Machine Learning Repository, 1998.
     """

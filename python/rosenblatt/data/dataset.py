@@ -21,11 +21,12 @@ class DataError(ValueError):
 class Dataset:
     """Samples with their class labels.
 
-    Attributes:
-        x: samples [N,...], float32; images are [N,H,W,C].
-        y: class indices [N], int64, each in [0, len(classes)).
-        classes: the name of every class.
-        name: where the data came from, for titles and messages.
+    Attributes
+    ----------
+    x : samples [N,...], float32; images are [N,H,W,C].
+    y : class indices [N], int64, each in [0, len(classes)).
+    classes : the name of every class.
+    name : where the data came from, for titles and messages.
     """
 
     x: Array
@@ -52,10 +53,10 @@ class Dataset:
         return Dataset(self.x[index], self.y[index], self.classes, self.name)
 
     def hold_out(self, every: int = 5) -> tuple[Dataset, Dataset]:
-        """(train, test): of each class, in file order, every ``every``-th sample goes to the test set.
+        """(train, test): of each class, in file order, every `every`-th sample goes to the test set.
 
         The split depends on the labels only; both parts keep the order of the file. Raises ValueError when
-        ``every`` < 2.
+        `every` < 2.
         """
         if every < 2:
             raise ValueError(f"hold_out: every must be at least 2, got {every}")

@@ -29,16 +29,20 @@ _MAX_PIXELS = 16_000_000
 
 
 def load_image(path: PathLike, size: int | Sequence[int] | None = None, grayscale: bool = False) -> Array:
-    """One picture as float32 [H,W,C] in [0, 1]; C is 1 with ``grayscale``, else 3.
+    """One picture as float32 [H,W,C] in [0, 1]; C is 1 with `grayscale`, else 3.
 
-    Args:
-        path: a PNG, JPEG or BMP file.
-        size: (rows, columns) to resample to (bilinear with antialiasing); None keeps the picture's own.
-        grayscale: luma by ITU-R 601 instead of RGB.
+    Parameters
+    ----------
+    path : a PNG, JPEG or BMP file.
+    size : (rows, columns) to resample to (bilinear with antialiasing); None keeps the picture's own.
+    grayscale : luma by ITU-R 601 instead of RGB.
 
-    Raises:
-        DataError: the file is missing or damaged, of another format, or above 16 megapixels.
-        MissingExtraError: pillow is not installed.
+    Raises
+    ------
+    DataError
+        the file is missing or damaged, of another format, or above 16 megapixels.
+    MissingExtraError
+        pillow is not installed.
     """
     image_module = require("PIL.Image", "images", "reading pictures")
     file = Path(path)
@@ -71,17 +75,22 @@ def load_image(path: PathLike, size: int | Sequence[int] | None = None, grayscal
 def image_folder(path: PathLike, size: int | Sequence[int] | None = None, grayscale: bool = False) -> Dataset:
     """A labelled set from a folder with one subfolder per class (names sorted give the class order).
 
-    Args:
-        path: the folder; files with other endings than .png, .jpg, .jpeg, .bmp and hidden ones are passed over.
-        size: (rows, columns) of every picture; None requires that all have the same size.
-        grayscale: one channel instead of three.
+    Parameters
+    ----------
+    path : the folder; files with other endings than .png, .jpg, .jpeg, .bmp and hidden ones are passed over.
+    size : (rows, columns) of every picture; None requires that all have the same size.
+    grayscale : one channel instead of three.
 
-    Returns:
-        x float32 [N,H,W,C] in [0, 1], y int64 [N]; files in sorted order within each class.
+    Returns
+    -------
+    x float32 [N,H,W,C] in [0, 1], y int64 [N]; files in sorted order within each class.
 
-    Raises:
-        DataError: the folder is missing, has no class or a class without pictures, or a picture is refused.
-        MissingExtraError: pillow is not installed.
+    Raises
+    ------
+    DataError
+        the folder is missing, has no class or a class without pictures, or a picture is refused.
+    MissingExtraError
+        pillow is not installed.
     """
     folder = Path(path)
     if not folder.is_dir():

@@ -38,7 +38,7 @@ _GET_CIFAR = "Get the 'binary version' of the set from www.cs.toronto.edu/~kriz/
 
 
 def _read_exactly(file: io.BufferedIOBase | IO[bytes], size: int) -> bytes:
-    """Up to ``size`` bytes, read in pieces so that a false size cannot make us allocate it."""
+    """Up to `size` bytes, read in pieces so that a false size cannot make us allocate it."""
     data = bytearray()
     while len(data) < size:
         piece = file.read(min(_CHUNK, size - len(data)))
@@ -61,8 +61,10 @@ def _open(path: Path, how_to_get: str) -> io.BufferedIOBase:
 def load_idx(path: PathLike) -> Array:
     """One IDX file, plain or gzip: an array of the declared shape and type, in native byte order.
 
-    Raises:
-        DataError: the file is missing, or its magic number, sizes or length are not what IDX requires.
+    Raises
+    ------
+    DataError
+        the file is missing, or its magic number, sizes or length are not what IDX requires.
 
     Source: the format description on the MNIST page, Y. LeCun, C. Cortes, C. J. C. Burges.
     """
@@ -102,7 +104,7 @@ def _load_idx(path: Path, how_to_get: str) -> Array:
 
 
 def _one_of(folder: Path, names: Sequence[str], how_to_get: str) -> Path:
-    """The first of ``names`` (plain, then .gz) that exists in ``folder``."""
+    """The first of `names` (plain, then .gz) that exists in `folder`."""
     for name in names:
         for candidate in (folder / name, folder / f"{name}.gz"):
             if candidate.is_file():
@@ -114,15 +116,19 @@ def _one_of(folder: Path, names: Sequence[str], how_to_get: str) -> Path:
 def load_mnist_idx(source: PathLike | tuple[PathLike, PathLike], split: Split = "train") -> Dataset:
     """MNIST, Fashion-MNIST, KMNIST or any set in their form, from IDX files.
 
-    Args:
-        source: the folder with the four files under their published names, or the two files (images, labels).
-        split: which half of the folder; not used with two files.
+    Parameters
+    ----------
+    source : the folder with the four files under their published names, or the two files (images, labels).
+    split : which half of the folder; not used with two files.
 
-    Returns:
-        x float32 [N,H,W,1] in [0, 1], y int64 [N], classes "0".."9" (more when the labels go further).
+    Returns
+    -------
+    x float32 [N,H,W,1] in [0, 1], y int64 [N], classes "0".."9" (more when the labels go further).
 
-    Raises:
-        DataError: a file is missing or damaged, is not 8-bit images/labels, or the counts differ.
+    Raises
+    ------
+    DataError
+        a file is missing or damaged, is not 8-bit images/labels, or the counts differ.
     """
     if split not in ("train", "test"):
         raise ValueError(f"load_mnist_idx: split must be 'train' or 'test', got {split!r}")
@@ -145,7 +151,7 @@ def load_mnist_idx(source: PathLike | tuple[PathLike, PathLike], split: Split = 
             f"{label_file}: expected {len(images)} labels for the images of {image_file.name}, found {len(labels)}"
         )
     count = max(10, int(labels.max()) + 1) if len(labels) else 10
-    x = images[..., None].astype(np.float32) / np.float32(255)  # [N,H,W,1]
+    x = np.divide(images[..., None], np.float32(255), dtype=np.float32)  # [N,H,W,1]
     return Dataset(x, labels.astype(np.int64), tuple(str(i) for i in range(count)), image_file.name)
 
 
@@ -168,7 +174,7 @@ def _cifar_records(path: Path, label_bytes: int) -> Array:
 
 
 def _cifar(folder: Path, files: Sequence[str], labels: tuple[int, int], count: int, names: str, title: str) -> Dataset:
-    """Files of records; ``labels`` is (bytes per record, which of them), ``count`` classes named in file ``names``."""
+    """Files of records; `labels` is (bytes per record, which of them), `count` classes named in file `names`."""
     label_bytes, column = labels
     if not (folder / files[0]).is_file():
         for inner in ("cifar-10-batches-bin", "cifar-100-binary"):
@@ -205,10 +211,12 @@ def _cifar(folder: Path, files: Sequence[str], labels: tuple[int, int], count: i
 def load_cifar10(folder: PathLike, split: Split = "train") -> Dataset:
     """CIFAR-10, binary version: x float32 [N,32,32,3] in [0, 1], y int64 [N].
 
-    ``folder`` holds data_batch_1.bin .. data_batch_5.bin and test_batch.bin (or the folder cifar-10-batches-bin).
+    `folder` holds data_batch_1.bin .. data_batch_5.bin and test_batch.bin (or the folder cifar-10-batches-bin).
 
-    Raises:
-        DataError: a file is missing, is not a whole number of 3073-byte records, or holds a label above 9.
+    Raises
+    ------
+    DataError
+        a file is missing, is not a whole number of 3073-byte records, or holds a label above 9.
 
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
@@ -221,10 +229,12 @@ def load_cifar10(folder: PathLike, split: Split = "train") -> Dataset:
 def load_cifar100(folder: PathLike, split: Split = "train", labels: Literal["fine", "coarse"] = "fine") -> Dataset:
     """CIFAR-100, binary version: x float32 [N,32,32,3] in [0, 1], y int64 [N] (100 fine or 20 coarse classes).
 
-    ``folder`` holds train.bin and test.bin (or the folder cifar-100-binary).
+    `folder` holds train.bin and test.bin (or the folder cifar-100-binary).
 
-    Raises:
-        DataError: a file is missing, is not a whole number of 3074-byte records, or holds a label out of range.
+    Raises
+    ------
+    DataError
+        a file is missing, is not a whole number of 3074-byte records, or holds a label out of range.
 
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """

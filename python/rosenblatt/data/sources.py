@@ -33,12 +33,14 @@ def load(
 ) -> tuple[Dataset, Dataset]:
     """(train, test) from a name or a path; the format is told from what is there.
 
-    "digits" is split into its halves; IDX and CIFAR folders have their own test files; a folder with ``train`` and
-    ``test`` subfolders of class folders is used as it is; everything else gives every fifth sample of each class to
-    the test set (``Dataset.hold_out``). ``size`` and ``grayscale`` concern pictures, ``label`` CSV files.
+    "digits" is split into its halves; IDX and CIFAR folders have their own test files; a folder with `train` and
+    `test` subfolders of class folders is used as it is; everything else gives every fifth sample of each class to
+    the test set (`Dataset.hold_out`). `size` and `grayscale` concern pictures, `label` CSV files.
 
-    Raises:
-        DataError: nothing usable is there, or a file is damaged.
+    Raises
+    ------
+    DataError
+        nothing usable is there, or a file is damaged.
     """
     if source == "digits":
         return digits(split=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -30,12 +31,16 @@ PathLike = str | os.PathLike[str]
 _DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
+    tokenize.TokenError,
     EOFError,
+    KeyError,
+    MemoryError,
     NotImplementedError,
+    OverflowError,
     RuntimeError,
-    ValueError,
-    TypeError,
     SyntaxError,
+    TypeError,
+    ValueError,
 )
 
 
@@ -81,23 +86,27 @@ def load_csv(
 ) -> Dataset:
     """A CSV file with one sample per row, one label column and numbers everywhere else.
 
-    Args:
-        path: the file, UTF-8.
-        label: name or index of the label column; labels may be any text.
-        header: whether the first row holds names; "auto" takes it for a header when a cell outside the label column
-            is not a number.
-        delimiter: one character.
-        classes: the class names in order; without it, the distinct labels sorted (as numbers where all are). Give
-            the training set's classes when reading a test set.
-        shape: the shape of one sample, for example (28, 28, 1); default one row [D].
-        scale: every value is divided by it (255 for pixels).
+    Parameters
+    ----------
+    path : the file, UTF-8.
+    label : name or index of the label column; labels may be any text.
+    header : whether the first row holds names; "auto" takes it for a header when a cell outside the label column
+        is not a number.
+    delimiter : one character.
+    classes : the class names in order; without it, the distinct labels sorted (as numbers where all are). Give
+        the training set's classes when reading a test set.
+    shape : the shape of one sample, for example (28, 28, 1); default one row [D].
+    scale : every value is divided by it (255 for pixels).
 
-    Returns:
-        x float32 [N,D] or [N,*shape], y int64 [N].
+    Returns
+    -------
+    x float32 [N,D] or [N,*shape], y int64 [N].
 
-    Raises:
-        DataError: the file is missing or empty, a row has another length, a cell is not a finite number, the label
-            column does not exist, a label is not among ``classes``, or ``shape`` does not hold D values.
+    Raises
+    ------
+    DataError
+        the file is missing or empty, a row has another length, a cell is not a finite number, the label
+        column does not exist, a label is not among `classes`, or `shape` does not hold D values.
     """
     file = Path(path)
     if not scale > 0 or len(delimiter) != 1:
@@ -168,7 +177,7 @@ def _parse_csv(
 
 
 def _read_npy(where: str, file: IO[bytes], length: int) -> Array:
-    """One array in .npy form from ``file``, which holds ``length`` bytes; nothing larger is allocated."""
+    """One array in .npy form from `file`, which holds `length` bytes; nothing larger is allocated."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
@@ -203,10 +212,12 @@ def _member(path: Path, archive: zipfile.ZipFile, key: str) -> Array:
 
 
 def load_array(path: PathLike, key: str = "x") -> Array:
-    """The array of an .npy file, or the one named ``key`` of an .npz archive; Python objects are refused.
+    """The array of an .npy file, or the one named `key` of an .npz archive; Python objects are refused.
 
-    Raises:
-        DataError: the file is missing or damaged, or holds no such array.
+    Raises
+    ------
+    DataError
+        the file is missing or damaged, or holds no such array.
     """
     file = Path(path)
     try:
@@ -226,12 +237,14 @@ def load_array(path: PathLike, key: str = "x") -> Array:
 def load_npz(path: PathLike, x: str = "x", y: str = "y") -> Dataset:
     """Samples and labels from an .npz archive.
 
-    ``x`` names the samples [N,...]: floats are taken as they are, uint8 is divided by 255, [N,H,W] images get their
-    channel axis. ``y`` names the labels: integers [N] or one-hot rows [N,K]. An optional array "classes" of text
+    `x` names the samples [N,...]: floats are taken as they are, uint8 is divided by 255, [N,H,W] images get their
+    channel axis. `y` names the labels: integers [N] or one-hot rows [N,K]. An optional array "classes" of text
     names the classes.
 
-    Raises:
-        DataError: the file is missing or damaged, an array is missing, holds Python objects, or has another form.
+    Raises
+    ------
+    DataError
+        the file is missing or damaged, an array is missing, holds Python objects, or has another form.
     """
     file = Path(path)
     try:

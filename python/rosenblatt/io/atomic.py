@@ -1,7 +1,7 @@
 """Writing a file so that a reader sees the old content or the new, never a part of either, even after a crash.
 
 The bytes go to a temporary file in the same folder, are flushed to the disk, the file takes the final name in one
-step (``os.replace``), and the folder is flushed too. On any error the temporary file is removed, the previous file
+step (`os.replace`), and the folder is flushed too. On any error the temporary file is removed, the previous file
 stays as it was and the OSError of the system call that failed reaches the caller.
 """
 
@@ -26,10 +26,12 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write ``data`` to ``path``, replacing it in one step. The folder must exist.
+    """Write `data` to `path`, replacing it in one step. The folder must exist.
 
-    Raises:
-        OSError: the file could not be written; what was at ``path`` before is untouched.
+    Raises
+    ------
+    OSError
+        the file could not be written; what was at `path` before is untouched.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
@@ -47,5 +49,5 @@ def write_bytes_atomic(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
-    """``write_bytes_atomic`` for text, in UTF-8 with the line ends as given."""
+    """`write_bytes_atomic` for text, in UTF-8 with the line ends as given."""
     write_bytes_atomic(path, text.encode("utf-8"))

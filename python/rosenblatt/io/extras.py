@@ -13,10 +13,12 @@ class MissingExtraError(ImportError):
 
 
 def require(module: str, extra: str, purpose: str) -> Any:
-    """Import ``module``; ``extra`` is the name in ``pip install "rosenblatt[extra]"``, ``purpose`` what it is for.
+    """Import `module`; `extra` is the name in `pip install "rosenblatt[extra]"`, `purpose` what it is for.
 
-    Raises:
-        MissingExtraError: the module cannot be imported.
+    Raises
+    ------
+    MissingExtraError
+        the module cannot be imported.
     """
     try:
         return importlib.import_module(module)

@@ -1,7 +1,7 @@
 """Weights on disk: safetensors files with PyTorch's keys and axis order.
 
 In memory a convolution holds [K,R,S,C]; on disk it is [K,C,R,S], as PyTorch writes it, so that files travel both
-ways. Each Module class states its own permutation in ``disk_layout`` (parameter name -> axes, memory to disk; absent
+ways. Each Module class states its own permutation in `disk_layout` (parameter name -> axes, memory to disk; absent
 means the same order). A file is written atomically and its bytes depend only on the weights and the metadata; it
 carries a SHA-256 of its tensors, checked on load when present. Loading validates every key, shape and type first and
 assigns afterwards: a file that does not fit leaves the model as it was.
@@ -69,16 +69,20 @@ def _sorted_header(blob: bytes) -> bytes:
 
 
 def save_weights(model: Module, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
-    """Write the model's state to a safetensors file at ``path``, atomically, in PyTorch's layout.
+    """Write the model's state to a safetensors file at `path`, atomically, in PyTorch's layout.
 
-    Args:
-        model: any Module; its ``state_dict`` is written, convolutions as [K,C,R,S].
-        path: the file; its folder must exist.
-        metadata: extra strings for the header; ``format``, ``layout`` and ``sha256`` are ours.
+    Parameters
+    ----------
+    model : any Module; its `state_dict` is written, convolutions as [K,C,R,S].
+    path : the file; its folder must exist.
+    metadata : extra strings for the header; `format`, `layout` and `sha256` are ours.
 
-    Raises:
-        ValueError: metadata that is not text, or uses a name of ours.
-        OSError: the file could not be written; a previous file is untouched.
+    Raises
+    ------
+    ValueError
+        metadata that is not text, or uses a name of ours.
+    OSError
+        the file could not be written; a previous file is untouched.
     """
     import safetensors.numpy
 
@@ -127,13 +131,13 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def _some(names: Iterable[str]) -> str:
-    """At most eight of ``names``, for a message."""
+    """At most eight of `names`, for a message."""
     ordered = sorted(names)
     return ", ".join(ordered[:8]) + (f" and {len(ordered) - 8} more" if len(ordered) > 8 else "")
 
 
 def _convert(path: Path, key: str, kind: str, value: Array, like: Array, axes: tuple[int, ...] | None) -> Array:
-    """``value`` from disk in the model's axis order and type. Raises WeightsError on a shape or kind that differs."""
+    """`value` from disk in the model's axis order and type. Raises WeightsError on a shape or kind that differs."""
     disk_shape = tuple(like.shape[i] for i in axes) if axes else like.shape
     if value.shape != disk_shape:
         hint = ""
@@ -157,9 +161,11 @@ def load_weights(model: Module, path: str | os.PathLike[str]) -> dict[str, str]:
     Everything is checked before anything is assigned. float16, bfloat16 and float64 are converted to the type of the
     parameter.
 
-    Raises:
-        WeightsError: the file is missing or damaged, a key is missing or unknown, a shape or kind of type differs.
-            The model is unchanged.
+    Raises
+    ------
+    WeightsError
+        the file is missing or damaged, a key is missing or unknown, a shape or kind of type differs.
+        The model is unchanged.
     """
     file = Path(path)
     stored, metadata = _read(file)

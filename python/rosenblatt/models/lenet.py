@@ -47,11 +47,12 @@ def lenet5(
 ) -> Sequential:
     """The network on [N,32,32,C] images, returning logits [N,classes].
 
-    Args:
-        input_shape: (32, 32, C).
-        classes: number of outputs.
-        activation: "tanh" is the historical choice, "relu" trains better.
-        pool: "avg" is the historical choice, "max" trains better.
+    Parameters
+    ----------
+    input_shape : (32, 32, C).
+    classes : number of outputs.
+    activation : "tanh" is the historical choice, "relu" trains better.
+    pool : "avg" is the historical choice, "max" trains better.
 
     Raises ValueError for another image size, activation or pooling.
     """

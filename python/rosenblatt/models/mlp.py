@@ -33,7 +33,7 @@ def mlp(
     hidden: Sequence[int] = (128,),
     activation: Literal["relu", "tanh", "sigmoid"] = "relu",
 ) -> Sequential:
-    """Flatten, one Linear+activation per entry of ``hidden``, and a Linear to ``classes`` logits.
+    """Flatten, one Linear+activation per entry of `hidden`, and a Linear to `classes` logits.
 
     Raises ValueError for a hidden size below 1 or an unknown activation.
     """

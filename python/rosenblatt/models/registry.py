@@ -1,7 +1,7 @@
 """The list of networks: who built it and when, how to build it here, and the recipe that trains it.
 
-A network registers a builder with ``@register``; the command line, the tests and the reports read everything else
-from its ``ModelInfo``. A recipe was chosen on the training half of the digits only (600 to train, 298 to choose by),
+A network registers a builder with `@register`; the command line, the tests and the reports read everything else
+from its `ModelInfo`. A recipe was chosen on the training half of the digits only (600 to train, 298 to choose by),
 never on the test half.
 """
 
@@ -35,17 +35,18 @@ class UnknownModelError(ValueError):
 class Recipe:
     """How a network is trained unless told otherwise.
 
-    Attributes:
-        epochs: passes over the training set.
-        batch_size: samples per update.
-        optimizer: "adam" or "sgd".
-        lr: learning rate at the start.
-        momentum: of SGD.
-        weight_decay: the optimiser's decay of the weights.
-        schedule: "cosine" falls to zero over the epochs, "constant" stays.
-        loss: "cross_entropy" on logits, or "perceptron" (error correction of threshold units).
-        augment: random maps of the training images, or None.
-        keep_best: keep the weights of the epoch with the smallest training loss (never chosen by the test set).
+    Attributes
+    ----------
+    epochs : passes over the training set.
+    batch_size : samples per update.
+    optimizer : "adam" or "sgd".
+    lr : learning rate at the start.
+    momentum : of SGD.
+    weight_decay : the optimiser's decay of the weights.
+    schedule : "cosine" falls to zero over the epochs, "constant" stays.
+    loss : "cross_entropy" on logits, or "perceptron" (error correction of threshold units).
+    augment : random maps of the training images, or None.
+    keep_best : keep the weights of the epoch with the smallest training loss (never chosen by the test set).
     """
 
     epochs: int
@@ -64,17 +65,18 @@ class Recipe:
 class ModelInfo:
     """A registered network.
 
-    Attributes:
-        name: what the command line calls it.
-        family: the group it is listed under.
-        year: of publication.
-        paper: author, title, place.
-        what: one line on its structure.
-        builder: called as builder(input_shape=(H,W,C), classes=K, **options).
-        recipe: the training defaults.
-        image: the (H,W,C) it requires, or None when it takes the data's.
-        fit: fraction of ``image`` that a smaller or larger picture is made to cover.
-        needs: extras that its default data needs.
+    Attributes
+    ----------
+    name : what the command line calls it.
+    family : the group it is listed under.
+    year : of publication.
+    paper : author, title, place.
+    what : one line on its structure.
+    builder : called as builder(input_shape=(H,W,C), classes=K, **options).
+    recipe : the training defaults.
+    image : the (H,W,C) it requires, or None when it takes the data's.
+    fit : fraction of `image` that a smaller or larger picture is made to cover.
+    needs : extras that its default data needs.
     """
 
     name: str
@@ -89,7 +91,7 @@ class ModelInfo:
     needs: tuple[str, ...] = ()
 
     def input_shape(self, data_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of one sample at the network's input, for data of ``data_shape``."""
+        """The shape of one sample at the network's input, for data of `data_shape`."""
         return self.image or data_shape
 
     def _fit_for(self, rows: int, columns: int) -> float:
@@ -124,7 +126,7 @@ class ModelInfo:
         return place(x, self.image[:2], self._fit_for(rows, columns))
 
     def augmentation(self, data_shape: tuple[int, ...]) -> Affine | None:
-        """The recipe's random maps for images of ``data_shape`` = (H,W,C), bringing them to the network's size."""
+        """The recipe's random maps for images of `data_shape` = (H,W,C), bringing them to the network's size."""
         template = self.recipe.augment
         if template is None or len(data_shape) != 3:
             return None
@@ -148,7 +150,7 @@ def register(
     fit: float = 1.0,
     needs: tuple[str, ...] = ("demo",),
 ) -> Callable[[Builder], Builder]:
-    """Decorator that lists a builder under ``name``; the arguments are the fields of ``ModelInfo``.
+    """Decorator that lists a builder under `name`; the arguments are the fields of `ModelInfo`.
 
     Raises ValueError when the name is taken.
     """
@@ -178,7 +180,7 @@ def info(name: str) -> ModelInfo:
 
 
 def build(name: str, **options: Any) -> Module:
-    """A new, untrained network. Options are the builder's: ``input_shape``, ``classes`` and its own.
+    """A new, untrained network. Options are the builder's: `input_shape`, `classes` and its own.
 
     Raises UnknownModelError, and whatever the builder raises for options that do not fit.
     """

@@ -42,7 +42,7 @@ def encode(pixels: Pixels) -> bytes:
 
 
 def data_uri(pixels: Pixels) -> str:
-    """``encode`` as a ``data:`` address for an <img>."""
+    """`encode` as a `data:` address for an <img>."""
     return "data:image/png;base64," + base64.b64encode(encode(pixels)).decode("ascii")
 
 

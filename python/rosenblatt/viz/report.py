@@ -67,22 +67,23 @@ font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;margin:0}
 class Run:
     """Everything a report shows.
 
-    Attributes:
-        title: the heading.
-        subtitle: one line below it, for example the paper.
-        config: option -> value, shown as a table.
-        figures: label -> value, the large numbers at the top.
-        epochs: the numbers of the epochs trained.
-        history: curves by name ("loss", "accuracy", "val_*" or "test_*", "lr"), one value per epoch.
-        y: true class of each evaluated sample [N].
-        scores: the network's output for each [N,K]: probabilities, or net inputs of threshold units.
-        score_kind: which of the two.
-        x: the evaluated images [N,H,W,C] in [0, 1] as they came, or None when they are not images.
-        classes: K names.
-        filters: weights of the first layer as [K,R,S,C] images, or None.
-        filters_title: what they are.
-        environment: versions and machine, as text.
-        interrupted: whether training was stopped early by hand.
+    Attributes
+    ----------
+    title : the heading.
+    subtitle : one line below it, for example the paper.
+    config : option -> value, shown as a table.
+    figures : label -> value, the large numbers at the top.
+    epochs : the numbers of the epochs trained.
+    history : curves by name ("loss", "accuracy", "val_*" or "test_*", "lr"), one value per epoch.
+    y : true class of each evaluated sample [N].
+    scores : the network's output for each [N,K]: probabilities, or net inputs of threshold units.
+    score_kind : which of the two.
+    x : the evaluated images [N,H,W,C] in [0, 1] as they came, or None when they are not images.
+    classes : K names.
+    filters : weights of the first layer as [K,R,S,C] images, or None.
+    filters_title : what they are.
+    environment : versions and machine, as text.
+    interrupted : whether training was stopped early by hand.
     """
 
     title: str
@@ -130,7 +131,11 @@ def _curves(run: Run) -> str:
     if len(set(rates)) > 1:
         charts.append(line_chart([Series("lr", rates, "--a")], run.epochs, title="Learning rate", x_label="epoch"))
     drawn = "".join(charts)
-    return f'<h2>Training</h2><div class="charts">{drawn}</div>' if drawn else ""
+    note = (
+        "Training values are means over each epoch while the weights change, on augmented samples where there is "
+        "augmentation."
+    )
+    return f'<h2>Training</h2><p class="dim">{note}</p><div class="charts">{drawn}</div>' if drawn else ""
 
 
 def _confusion(run: Run, counts: Array) -> str:
@@ -264,10 +269,13 @@ def render(run: Run) -> str:
 
 
 def write_report(path: str | os.PathLike[str], run: Run) -> None:
-    """Write the report of ``run`` to ``path`` as one self-contained HTML file, atomically.
+    """Write the report of `run` to `path` as one self-contained HTML file, atomically.
 
-    Raises:
-        ValueError: y, scores, images and classes do not belong together.
-        OSError: the file could not be written.
+    Raises
+    ------
+    ValueError
+        y, scores, images and classes do not belong together.
+    OSError
+        the file could not be written.
     """
     write_text_atomic(path, render(run))

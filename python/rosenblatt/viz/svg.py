@@ -23,7 +23,7 @@ class Series:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round positions (1, 2 or 5 times a power of ten apart) within [low, high], about ``count`` of them."""
+    """Round positions (1, 2 or 5 times a power of ten apart) within [low, high], about `count` of them."""
     span = high - low
     if not span > 0 or not math.isfinite(span):
         return [low]

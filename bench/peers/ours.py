@@ -1,0 +1,241 @@
+"""rosenblatt's side of the cases: the public functions, on NumPy arrays; training steps are eager."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import rosenblatt as rb
+from rosenblatt import _core
+
+from .cases import Case, Conv, conv_weight, mlp_sizes, normal, train_arrays
+from .worker import Variant, digest, moments
+
+__all__ = ["BUILDERS", "start"]
+
+
+def start(threads: int) -> dict[str, Any]:
+    rb.set_num_threads(threads)
+    config = _core.config()
+    return {
+        "version": rb.__version__,
+        "threads": rb.get_num_threads(),
+        "config": {k: v for k, v in config.items() if isinstance(v, (str, int, float, bool, list))},
+    }
+
+
+def _noted(op: str, run: Callable[[], Any]) -> Callable[[], str]:
+    """Runs once more and names the implementation; "ref" when a plain reference loop ran."""
+
+    def note() -> str:
+        before = _core.ref_calls()
+        run()
+        if _core.ref_calls() > before:
+            return "ref"
+        return str(_core.last_impl()) if len(_core.impls(op)) > 1 else ""
+
+    return note
+
+
+def _one(run: Callable[[], Any], op: str = "", look: Callable[[Any], list[float]] = digest) -> dict[str, Variant]:
+    """The only variant, for a `run` that returns its result."""
+    return {"": Variant(run, lambda: look(run()), _noted(op, run) if op else lambda: "")}
+
+
+# --- matrix products
+def _gemm(case: Case) -> dict[str, Variant]:
+    m, k, n = (case.params[name] for name in "mkn")
+    rng = case.rng()
+    layout = case.params["layout"]
+    a = normal(rng, k, m).T if layout[0] == "t" else normal(rng, m, k)
+    b = normal(rng, n, k).T if layout[1] == "t" else normal(rng, k, n)
+    c = np.zeros((m, n), np.float32)
+    return _one(lambda: rb.ops.gemm(a, b, out=c), "gemm")
+
+
+def _gemm_batched(case: Case) -> dict[str, Variant]:
+    b, m, k, n = (case.params[name] for name in "bmkn")
+    rng = case.rng()
+    x, y = normal(rng, b, m, k), normal(rng, b, k, n)
+    return _one(lambda: rb.ops.matmul(x, y), "gemm")
+
+
+# --- convolution
+def _layer(case: Case) -> tuple[Conv, Any, Any, Any, Any, tuple[int, ...]]:
+    c = Conv(**case.params)
+    rng = case.rng()
+    x, w, bias = normal(rng, c.N, c.H, c.W, c.C), conv_weight(rng, c), normal(rng, c.K)
+    dy = normal(rng, c.N, c.P, c.Q, c.K)
+    return c, x, w, bias, dy, (*c.stride, *c.pad, 1, 1, c.groups)
+
+
+def _conv2d(case: Case) -> dict[str, Variant]:
+    c, x, w, bias, _, _ = _layer(case)
+    stride, pad = tuple(c.stride), tuple(c.pad)
+    return _one(lambda: rb.ops.conv2d(x, w, bias, stride=stride, padding=pad, groups=c.groups), "conv2d")
+
+
+def _conv2d_dx(case: Case) -> dict[str, Variant]:
+    _, x, w, _, dy, geometry = _layer(case)
+    return _one(lambda: rb.ops.conv2d_dx(dy, w, x.shape, geometry), "conv2d_dx")  # type: ignore[arg-type]
+
+
+def _conv2d_dw(case: Case) -> dict[str, Variant]:
+    _, x, w, _, dy, geometry = _layer(case)
+    return _one(lambda: rb.ops.conv2d_dw(x, dy, w.shape, geometry), "conv2d_dw")  # type: ignore[arg-type]
+
+
+# --- elementwise
+def _unary(f: Callable[[Any], Any], positive: bool = False) -> Callable[[Case], dict[str, Variant]]:
+    def build(case: Case) -> dict[str, Variant]:
+        x = normal(case.rng(), case.params["n"])
+        x = np.abs(x) if positive else x
+        return _one(lambda: f(x), f.__name__)
+
+    return build
+
+
+def _binary(f: Callable[[Any, Any], Any]) -> Callable[[Case], dict[str, Variant]]:
+    def build(case: Case) -> dict[str, Variant]:
+        rng = case.rng()
+        a, b = normal(rng, case.params["n"]), normal(rng, case.params["n"])
+        return _one(lambda: f(a, b), f.__name__)
+
+    return build
+
+
+def _random(f: Callable[[int], Any]) -> Callable[[Case], dict[str, Variant]]:
+    return lambda case: _one(lambda: f(case.params["n"]), look=moments)
+
+
+def _dropout(case: Case) -> dict[str, Variant]:
+    x = normal(case.rng(), case.params["n"])
+    return _one(lambda: rb.ops.dropout(x, 0.5), look=moments)
+
+
+def _sum_rows(case: Case) -> dict[str, Variant]:
+    x = normal(case.rng(), case.params["m"], case.params["n"])
+    return _one(lambda: rb.ops.sum(x, 0), "sum")
+
+
+def _softmax(case: Case) -> dict[str, Variant]:
+    x = normal(case.rng(), case.params["m"], case.params["c"])
+    return _one(lambda: rb.ops.softmax(x), "softmax")
+
+
+def _logits(case: Case) -> tuple[Any, Any]:
+    rng = case.rng()
+    m, c = case.params["m"], case.params["c"]
+    return normal(rng, m, c), rng.integers(0, c, m)
+
+
+def _xent(case: Case) -> dict[str, Variant]:
+    x, labels = _logits(case)
+    return _one(lambda: rb.ops.cross_entropy(x, labels), "softmax_xent")
+
+
+def _xent_grad(case: Case) -> dict[str, Variant]:
+    array, labels = _logits(case)
+    x = rb.Tensor(array, requires_grad=True)
+
+    def run() -> Any:
+        x.grad = None
+        rb.ops.cross_entropy(x, labels).backward()
+        return x.grad
+
+    return _one(run, "softmax_xent_dx")
+
+
+def _optimizer(name: str, parameters: Any) -> Any:
+    if name == "sgd":
+        return rb.optim.SGD(parameters, lr=0.01, momentum=0.9)
+    return rb.optim.Adam(parameters, lr=1e-3)
+
+
+def _update(name: str) -> Callable[[Case], dict[str, Variant]]:
+    def build(case: Case) -> dict[str, Variant]:
+        rng = case.rng()
+        p = rb.Parameter(normal(rng, case.params["n"]))
+        p.grad = rb.Tensor(normal(rng, case.params["n"]))
+        optimizer = _optimizer(name, [p])
+
+        def check() -> list[float]:
+            optimizer.step()
+            return digest(p.data)
+
+        return {"": Variant(optimizer.step, check, _noted(f"{name}_update", optimizer.step))}
+
+    return build
+
+
+# --- training
+def _train(case: Case, model: Any, loss: Any) -> dict[str, Variant]:
+    weights, batches = train_arrays(case)
+    parameters = list(model.parameters())
+    for p, w in zip(parameters, weights, strict=True):
+        p.data[...] = w
+    optimizer = _optimizer(case.params["optimizer"], parameters)
+    data = [(rb.Tensor(x), rb.Tensor(t) if t.dtype == np.float32 else t) for x, t in batches]
+    count = 0
+
+    def run() -> Any:
+        nonlocal count
+        x, target = data[count % len(data)]
+        count += 1
+        optimizer.zero_grad()
+        value = loss(model(x), target)
+        value.backward()
+        optimizer.step()
+        return value
+
+    def check() -> list[float]:
+        return [run().item() for _ in range(5)]
+
+    def note() -> str:
+        before = _core.ref_calls()
+        run()
+        return "ref" if _core.ref_calls() > before else ""
+
+    return {"eager": Variant(run, check, note)}
+
+
+def _train_mlp(case: Case) -> dict[str, Variant]:
+    dims = mlp_sizes(case.params["sizes"])
+    xor = dims[-1] == 1
+    activation = "tanh" if xor else "relu"
+    layers = [rb.nn.Linear(a, b, activation=activation) for a, b in zip(dims[:-2], dims[1:-1], strict=True)]
+    model = rb.nn.Sequential(*layers, rb.nn.Linear(dims[-2], dims[-1]))
+    return _train(case, model, rb.nn.MSELoss() if xor else rb.nn.CrossEntropyLoss())
+
+
+def _train_lenet5(case: Case) -> dict[str, Variant]:
+    return _train(case, rb.models.lenet5(), rb.nn.CrossEntropyLoss())
+
+
+BUILDERS: dict[str, Callable[[Case], dict[str, Variant]]] = {
+    "gemm": _gemm,
+    "gemm_batched": _gemm_batched,
+    "conv2d": _conv2d,
+    "conv2d_dx": _conv2d_dx,
+    "conv2d_dw": _conv2d_dw,
+    "relu": _unary(rb.ops.relu),
+    "exp": _unary(rb.ops.exp),
+    "tanh": _unary(rb.ops.tanh),
+    "sigmoid": _unary(rb.ops.sigmoid),
+    "sqrt": _unary(rb.ops.sqrt, positive=True),
+    "sum": _unary(rb.ops.sum),
+    "add": _binary(rb.ops.add),
+    "mul": _binary(rb.ops.mul),
+    "uniform": _random(rb.ops.uniform),
+    "normal": _random(rb.ops.normal),
+    "dropout": _dropout,
+    "sum_rows": _sum_rows,
+    "softmax": _softmax,
+    "xent": _xent,
+    "xent_grad": _xent_grad,
+    "sgd": _update("sgd"),
+    "adam": _update("adam"),
+    "train_mlp": _train_mlp,
+    "train_lenet5": _train_lenet5,
+}

@@ -1,0 +1,395 @@
+"""Times rosenblatt against NumPy and PyTorch and says what share of the machine's peak each case reaches.
+
+    python bench/run.py                                   every family, one thread
+    python bench/run.py --family gemm,conv --threads 1,2
+    python bench/run.py --quick --filter lenet
+    python bench/run.py --save                            also write bench/results/<date>-<cpu>-<commit>.json
+
+Each library runs in a process of its own; they take turns on every case (A B A B), so that a drifting clock hits all
+alike. The median of all samples counts, a library's fastest form stands for it, and results are compared before
+they are timed. See README.md for what the columns mean.
+Exit status: 0, or 1 when a result of ours is wrong or missing, 2 for a wrong command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from peers import machine
+from peers.cases import FAMILIES, Case, cases
+from peers.client import LIBRARIES, Worker, WorkerError
+
+RESULTS = Path(__file__).resolve().parent / "results"
+SCHEMA = 1
+SETTLE = 0.005  # seconds between two libraries' turns, in which the threads of the first stop spinning
+PRUNE = 1.5  # a form of a library this much slower than its best is no longer timed after two rounds
+
+
+def summary(samples: list[float]) -> dict[str, Any]:
+    return {
+        "median": statistics.median(samples), "min": min(samples), "max": max(samples), "samples": len(samples),
+    }  # fmt: skip
+
+
+def difference(a: list[float], b: list[float]) -> float:
+    """Largest difference of two checks relative to their scale (see `worker.digest`); infinite for NaN."""
+    if len(a) != len(b):
+        return math.inf
+    scale = max((abs(v) for v in b[:2]), default=0.0) or 1.0
+    worst = max((abs(x - y) for x, y in zip(a, b, strict=True)), default=0.0) / scale
+    return worst if all(map(math.isfinite, a)) and math.isfinite(worst) else math.inf
+
+
+def run_case(case: Case, workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, Any]:
+    """Prepares the case everywhere, times the libraries in turn and returns its record for the JSON file."""
+    libraries: dict[str, dict[str, Any]] = {}
+    checks: dict[tuple[str, str], list[float]] = {}
+    turns: list[tuple[str, str]] = []
+    first: dict[tuple[str, str], float] = {}
+    for name, worker in workers.items():
+        if worker.absent:
+            libraries[name] = {"absent": worker.absent}
+            continue
+        try:
+            reply = worker.prepare(case)
+        except WorkerError as error:
+            libraries[name] = {"error": str(error)}
+            continue
+        if "unsupported" in reply:
+            libraries[name] = {"unsupported": reply["unsupported"]}
+            continue
+        libraries[name] = {"variants": {}}
+        for variant, facts in reply["variants"].items():
+            turns.append((name, variant))
+            first[name, variant] = facts["first"]
+            checks[name, variant] = facts["check"]
+            libraries[name]["variants"][variant] = {"note": facts["note"]} if facts["note"] else {}
+    samples: dict[tuple[str, str], list[float]] = {turn: [] for turn in turns}
+    slowest = max(first.values(), default=0.0)
+    rounds = rounds if slowest < 0.25 else min(rounds, 3) if slowest < 2.5 else 1
+    active, last = list(turns), ""
+    for round_ in range(rounds):
+        for turn in list(active):
+            name, variant = turn
+            if last != name:
+                time.sleep(SETTLE)
+            last = name
+            try:
+                samples[turn] += workers[name].measure(variant, seconds)
+            except (WorkerError, KeyError) as error:
+                libraries[name]["error"] = str(error)
+                active = [other for other in active if other[0] != name]
+        if round_ == 1:
+            best: dict[str, float] = {}
+            for name, variant in active:
+                time_ = statistics.median(samples[name, variant])
+                best[name] = min(best.get(name, math.inf), time_)
+            active = [t for t in active if statistics.median(samples[t]) <= PRUNE * best[t[0]]]
+    for (name, variant), times in samples.items():
+        if times:
+            libraries[name]["variants"][variant].update(summary(times))
+    for entry in libraries.values():
+        timed = {v: facts["median"] for v, facts in entry.get("variants", {}).items() if "median" in facts}
+        if timed and "error" not in entry:
+            fastest = min(timed, key=lambda v: timed[v])
+            entry.update(entry["variants"][fastest], best=fastest)
+    ours = next((c for (name, _), c in checks.items() if name == "ours"), None)
+    worst = {
+        name: max(difference(ours, c) for (n, _), c in checks.items() if n == name)
+        for name in libraries
+        if ours is not None and name != "ours" and any(n == name for n, _ in checks)
+    }
+    return {"family": case.family, "name": case.name, "flops": case.flops, "read": case.read,
+            "written": case.written, "tol": case.tol, "difference": worst,
+            "wrong": any(not d <= case.tol for d in worst.values()), "libraries": libraries}  # fmt: skip
+
+
+def rate(record: dict[str, Any], probe: machine.Probe) -> None:
+    """Adds the rates, the percentages of the peak and the ratio to the best peer, from the medians."""
+    ours = record["libraries"].get("ours", {}).get("median")
+    peers = {n: e["median"] for n, e in record["libraries"].items() if n != "ours" and "median" in e}
+    record["best_peer"] = min(peers, key=lambda n: peers[n]) if peers else None
+    record["ratio"] = peers[record["best_peer"]] / ours if peers and ours else None
+    if not ours:
+        return
+    record["gflops"] = record["flops"] / ours / 1e9
+    record["gbytes"] = (record["read"] + record["written"]) / ours / 1e9
+    floor = probe.floor(record["threads"], record["flops"], record["read"], record["written"])
+    if floor is not None:
+        record["peak_percent"] = 100.0 * (floor[0] if record["flops"] else floor[1]) / ours
+        record["floor_percent"] = 100.0 * max(floor) / ours
+
+
+# --- tables
+
+
+def micro(seconds: float) -> str:
+    us = seconds * 1e6
+    return f"{us:.2f}" if us < 100 else f"{us:.1f}" if us < 1000 else f"{us:.0f}"
+
+
+def peer_cell(entry: dict[str, Any]) -> str:
+    if "median" in entry:
+        return f"{micro(entry['median'])} {entry['best']}".rstrip()
+    return "absent" if "absent" in entry else "error" if "error" in entry else "-"
+
+
+def table(rows: list[list[str]]) -> str:
+    """Columns padded to their widest cell; the first is flush left, the others flush right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
+        for row in rows
+    )
+
+
+def family_table(records: list[dict[str, Any]], peers: list[str]) -> str:
+    by_bytes = all(not r["flops"] for r in records)
+    head = ["case", "ours us", "min", "max", "GB/s" if by_bytes else "GFLOP/s", "% peak", "% floor", "impl"]
+    rows = [[*head, *(f"{p} us" for p in peers), "peer/ours", "note"]]
+    for r in records:
+        ours = r["libraries"]["ours"]
+        cells = [r["name"]]
+        if "median" in ours:
+            cells += [micro(ours[k]) for k in ("median", "min", "max")]
+            cells += [f"{r['gbytes' if by_bytes else 'gflops']:.1f}"]
+            cells += [f"{r[k]:.0f}" if k in r else "-" for k in ("peak_percent", "floor_percent")]
+            cells += [ours.get("note", "")]
+        else:
+            cells += [peer_cell(ours), "", "", "", "", "", ""]
+        cells += [peer_cell(r["libraries"].get(p, {})) for p in peers]
+        cells += [f"{r['ratio']:.2f}" if r["ratio"] else "-", "WRONG" if r["wrong"] else ""]
+        rows.append(cells)
+    return table(rows)
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    logs = [math.log(v) for v in values]
+    return math.exp(sum(logs) / len(logs))
+
+
+def verdict(records: list[dict[str, Any]], peers: list[str]) -> str:
+    parts = []
+    for label, ratios in [
+        ("best peer", [r["ratio"] for r in records if r["ratio"]]),
+        *(
+            (
+                p,
+                [
+                    r["libraries"][p]["median"] / r["libraries"]["ours"]["median"]
+                    for r in records
+                    if "median" in r["libraries"].get(p, {}) and "median" in r["libraries"]["ours"]
+                ],
+            )
+            for p in peers
+        ),
+    ]:
+        if ratios:
+            wins = sum(q >= 1.0 for q in ratios)
+            parts.append(f"{label} {geometric_mean(ratios):.2f} (ahead in {wins} of {len(ratios)})")
+    return "geometric mean of peer/ours: " + ", ".join(parts) if parts else "no peer to compare with"
+
+
+# --- Google Benchmark binaries
+
+
+def run_cpp(build: Path, threads: int, filter: str, quick: bool) -> list[dict[str, Any]]:
+    """Runs every bench* program under `build`; its records as Google Benchmark writes them, with program and threads."""
+    programs = sorted(
+        p for p in build.rglob("bench*") if p.is_file() and os.access(p, os.X_OK) and p.suffix in ("", ".exe")
+    )
+    if not programs:
+        print(f"no bench* program under {build}: build with -DRB_BENCH=ON", file=sys.stderr)
+    records: list[dict[str, Any]] = []
+    env = {**os.environ, "RB_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+    for program in programs:
+        command = [str(program), "--benchmark_format=json", f"--benchmark_min_time={0.02 if quick else 0.2}"]
+        if filter:
+            command.append(f"--benchmark_filter={'.*'.join(map(re.escape, filter.split()))}")
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+        try:
+            found = json.loads(done.stdout)["benchmarks"]
+        except (json.JSONDecodeError, KeyError):
+            last = " ".join(done.stderr.strip().splitlines()[-1:])
+            print(f"{program.name}: status {done.returncode}, no result {last}".rstrip(), file=sys.stderr)
+            continue
+        records += [{**b, "program": program.name, "rb_threads": threads} for b in found]
+    return records
+
+
+_NS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
+_COMMON = {"family_index", "per_family_instance_index", "repetitions", "repetition_index", "threads", "iterations",
+           "real_time", "cpu_time", "rb_threads"}  # fmt: skip
+
+
+def cpp_table(records: list[dict[str, Any]]) -> str:
+    rows = [["case", "us", "rates"]]
+    for r in records:
+        if "error_message" in r:
+            rows.append([r["name"], "-", r["error_message"]])
+            continue
+        rates = {k: v for k, v in r.items() if isinstance(v, (int, float)) and k not in _COMMON}
+        text = " ".join(f"{k}={v:.4g}" for k, v in rates.items())
+        rows.append([r["name"], micro(r["real_time"] * _NS[r["time_unit"]] * 1e-9), text])
+    return table(rows)
+
+
+# --- the command
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    p = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    p.add_argument("--family", default=",".join(FAMILIES), help=f"comma-separated, of {', '.join(FAMILIES)} (all)")
+    p.add_argument("--threads", default="1", help="comma-separated thread counts (1)")
+    p.add_argument("--filter", default="", help="only cases whose name contains each of these words")
+    p.add_argument("--libraries", default=",".join(LIBRARIES), help="comma-separated; ours is always measured")
+    p.add_argument("--quick", action="store_true", help="a few shapes, few samples")
+    p.add_argument("--rounds", type=int, help="turns each library gets per case (7; 3 with --quick)")
+    p.add_argument("--seconds", type=float, help="seconds per turn (0.04; 0.02 with --quick)")
+    p.add_argument("--timeout", type=float, default=300.0, help="seconds a library may take over one request (300)")
+    p.add_argument("--cpp", type=Path, metavar="BUILD", help="also run the Google Benchmark programs under BUILD")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    p.add_argument("--save", action="store_true", help="write them to bench/results/<date>-<cpu>-<commit>.json")
+    p.add_argument("--list", action="store_true", help="print the cases and stop")
+    options = p.parse_args(arguments)
+    for name, known in (("family", FAMILIES), ("libraries", LIBRARIES)):
+        chosen = [v for v in getattr(options, name).split(",") if v]
+        if unknown := [v for v in chosen if v not in known]:
+            p.error(f"--{name}: expected {', '.join(known)}, got {', '.join(unknown)}")
+        setattr(options, name, tuple(v for v in known if v in chosen))
+    try:
+        options.threads = tuple(int(t) for t in options.threads.split(","))
+    except ValueError:
+        p.error(f"--threads: expected integers, got {options.threads!r}")
+    if min(options.threads) < 1:
+        p.error("--threads: expected at least 1")
+    options.rounds = options.rounds or (3 if options.quick else 7)
+    options.seconds = options.seconds or (0.02 if options.quick else 0.04)
+    if options.rounds < 1 or options.seconds <= 0:
+        p.error("--rounds and --seconds must be positive")
+    return options
+
+
+def measure(options: argparse.Namespace, chosen: list[Case], probe: machine.Probe, result: dict[str, Any]) -> bool:
+    """Runs the cases, prints the tables, fills `result`; False when something of ours was wrong or missing."""
+    good = True
+    names = tuple(n for n in LIBRARIES if n == "ours" or n in options.libraries)
+    peers = [n for n in names if n != "ours"]
+    for threads in options.threads:
+        probe.measure(threads)
+        for family in options.family:
+            mine = [c for c in chosen if c.family == family]
+            if not mine:
+                continue
+            workers: dict[str, Worker] = {}
+            try:
+                for name in names:
+                    workers[name] = Worker(name, threads, retain=family != "train", timeout=options.timeout)
+                    facts = workers[name].about or {"absent": workers[name].absent}
+                    result["libraries"].setdefault(name, facts)
+                if workers["ours"].absent:
+                    print(f"rosenblatt cannot be imported: {workers['ours'].absent}", file=sys.stderr)
+                    return False
+                records = []
+                for i, case in enumerate(mine):
+                    if sys.stderr.isatty():
+                        print(f"\r\x1b[K{family} {i + 1}/{len(mine)} {case.name}", end="", file=sys.stderr, flush=True)
+                    records.append(run_case(case, workers, options.rounds, options.seconds) | {"threads": threads})
+                if sys.stderr.isatty():
+                    print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            finally:
+                for worker in workers.values():
+                    worker.close()
+            probe.measure(threads)
+            for record in records:
+                rate(record, probe)
+            result["cases"] += records
+            print(f"\n{family}, {threads} thread{'s' if threads > 1 else ''}; {peak_line(probe, threads)}")
+            print(family_table(records, peers))
+            print(verdict(records, peers))
+            for record in records:
+                good &= complain(record)
+            for name in peers:
+                if workers[name].absent:
+                    print(f"{name} is absent: {workers[name].absent}")
+    return good
+
+
+def complain(record: dict[str, Any]) -> bool:
+    """Prints what went wrong with a case; True when ours was right."""
+    for name, entry in record["libraries"].items():
+        if "error" in entry:
+            print(f"{record['name']}: {name}: {entry['error']}", file=sys.stderr)
+    if record["wrong"]:
+        print(f"{record['name']}: ours differs: {record['difference']}, allowed {record['tol']}", file=sys.stderr)
+    return not record["wrong"] and "median" in record["libraries"]["ours"]
+
+
+def peak_line(probe: machine.Probe, threads: int) -> str:
+    best = probe.best.get(threads)
+    if best is None:
+        return f"peak unknown ({probe.reason})"
+    levels = ", ".join(f"{b['bytes'] >> 10} KiB {b['read']:.0f}/{b['copy']:.0f}" for b in best["bandwidth"])
+    return f"peak {best['gflops']:.0f} GFLOP/s ({best['isa']}), read/copy GB/s at {levels}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    chosen = cases(options.family, options.quick, options.filter)
+    if options.list:
+        for case in chosen:
+            print(f"{case.family:12} {case.name}")
+        return 0
+    now = datetime.datetime.now(datetime.UTC)
+    facts = machine.describe()
+    result: dict[str, Any] = {
+        "schema": SCHEMA, "date": now.isoformat(timespec="seconds"), "commit": machine.commit(), "machine": facts,
+        "options": {"threads": options.threads, "rounds": options.rounds, "seconds": options.seconds,
+                    "quick": options.quick, "filter": options.filter},
+        "libraries": {}, "peak": {}, "cases": [], "cpp": [],
+    }  # fmt: skip
+    print(f"{facts['cpu']}, {facts['processors']} processors, load {facts['load']}, commit {result['commit']}")
+    if facts["load"] > 0.5:
+        print("the machine is busy: these figures are not to be quoted")
+    if not chosen:
+        print("no case matches", file=sys.stderr)
+    probe = machine.Probe()
+    try:
+        good = measure(options, chosen, probe, result)
+    finally:
+        probe.close()
+    if options.cpp is not None:
+        for threads in options.threads:
+            records = run_cpp(options.cpp, threads, options.filter, options.quick)
+            result["cpp"] += records
+            if records:
+                print(f"\nC++ benchmarks, {threads} thread{'s' if threads > 1 else ''}\n{cpp_table(records)}")
+    result["peak"] = {str(t): b for t, b in probe.best.items()}
+    result["peak_history"] = probe.history
+    targets = [options.json] if options.json else []
+    if options.save:
+        slug = re.sub(r"[^a-z0-9]+", "-", facts["cpu"].lower()).strip("-")
+        targets.append(RESULTS / f"{now:%Y-%m-%d}-{slug}-{result['commit']}.json")
+    for path in targets:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+        print(f"written: {path}")
+    return 0 if good and (chosen or options.cpp is not None) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Shared fixtures. Every test starts from the same random stream, the default kernels and the process's thread count."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import rosenblatt as rb
+from rosenblatt import _core
+
+
+@pytest.fixture(autouse=True)
+def _clean_state():
+    threads = rb.get_num_threads()
+    rb.manual_seed(0)
+    yield
+    rb.set_num_threads(threads)
+    for op in _core.op_table():
+        _core.force_impl(op, None)
+
+
+@pytest.fixture
+def run_python():
+    """Runs code in a fresh interpreter: run_python(code, *argv, env={...}, ok=True, timeout=...) -> CompletedProcess."""
+
+    def run(code, *argv, env=None, ok=True, timeout=120, prefix=()):
+        package = os.path.dirname(os.path.dirname(os.path.abspath(rb.__file__)))
+        tests = os.path.dirname(os.path.abspath(__file__))
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RB_")}
+        environment["PYTHONPATH"] = os.pathsep.join([package, tests, environment.get("PYTHONPATH", "")])
+        environment.update(env or {})
+        result = subprocess.run(
+            [*prefix, sys.executable, "-c", code, *map(str, argv)], env=environment, capture_output=True, text=True,
+            timeout=timeout,
+        )
+        if ok:
+            assert result.returncode == 0, f"exit status {result.returncode}\n{result.stdout}\n{result.stderr}"
+        return result
+
+    return run

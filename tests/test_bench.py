@@ -1,0 +1,128 @@
+"""The benchmark scripts run, compare results before timing them, and write files that compare.py understands."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCH = ROOT / "bench"
+sys.path.insert(0, str(BENCH))
+
+import compare  # noqa: E402
+import run  # noqa: E402
+from peers.cases import FAMILIES, Case, Conv, cases, train_arrays  # noqa: E402
+
+
+def bench(*arguments: str, script: str = "run.py", **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(BENCH / script), *arguments],
+        capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **env},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run of one product, one elementwise op and one training step against NumPy."""
+    path = tmp_path_factory.mktemp("bench") / "one.json"
+    done = bench(
+        "--quick", "--family", "gemm,elementwise,train", "--filter", "64", "--rounds", "1", "--seconds", "0.001",
+        "--libraries", "ours,numpy", "--json", str(path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "nn 64x64x64" in done.stdout and "peer/ours" in done.stdout
+    return path
+
+
+def test_result_file(result: Path) -> None:
+    data = json.loads(result.read_text())
+    assert data["schema"] == run.SCHEMA and data["machine"]["cpu"] and data["commit"]
+    assert set(data["libraries"]) == {"ours", "numpy"}
+    assert {c["family"] for c in data["cases"]} == {"gemm", "elementwise", "train"}
+    for case in data["cases"]:
+        assert not case["wrong"] and case["difference"]["numpy"] <= case["tol"] or "lenet5" in case["name"]
+        ours = case["libraries"]["ours"]
+        assert 0 < ours["min"] <= ours["median"] <= ours["max"]
+        if "1" in data["peak"] and case["flops"]:
+            assert case["peak_percent"] > 0
+            assert math.isclose(case["gflops"], case["flops"] / ours["median"] / 1e9)
+
+
+def test_compare(result: Path, tmp_path: Path) -> None:
+    same = bench(str(result), str(result), "--fail-over", "1", script="compare.py")
+    assert same.returncode == 0 and "geometric mean of the times: 1.000" in same.stdout
+    data = json.loads(result.read_text())
+    for case in data["cases"]:
+        case["libraries"]["ours"]["median"] *= 2
+        case["ratio"] = case["ratio"] and case["ratio"] / 2
+    slower = tmp_path / "two.json"
+    slower.write_text(json.dumps(data))
+    lost = bench(str(result), str(slower), "--fail-over", "10", script="compare.py")
+    assert lost.returncode == 1 and "\n- nn 64x64x64 1t" in lost.stdout
+    won = bench(str(slower), str(result), "--fail-over", "10", script="compare.py")
+    assert won.returncode == 0 and "\n+ nn 64x64x64 1t" in won.stdout
+
+
+@pytest.mark.quick
+def test_compare_refuses_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.json"
+    other.write_text("[]")
+    assert compare.main([str(other), str(other)]) == 2
+    assert compare.main([str(tmp_path / "none.json"), str(other)]) == 2
+    assert "not a result" not in capsys.readouterr().out
+
+
+@pytest.mark.quick
+def test_a_missing_peer_is_absent_and_no_win() -> None:
+    absent = {"absent": "No module named 'torch'"}
+    record = {
+        "family": "gemm", "name": "x", "threads": 1, "flops": 2.0, "read": 1.0, "written": 1.0, "wrong": False,
+        "libraries": {"ours": {"median": 1.0, "min": 1.0, "max": 1.0, "best": ""}, "torch": absent},
+    }  # fmt: skip
+
+    class NoProbe:
+        def floor(self, *_: float) -> None:
+            return None
+
+    run.rate(record, NoProbe())  # type: ignore[arg-type]
+    assert record["ratio"] is None and record["best_peer"] is None
+    assert "absent" in run.family_table([record], ["torch"])
+    assert run.verdict([record], ["torch"]) == "no peer to compare with"
+
+
+@pytest.mark.quick
+def test_difference() -> None:
+    assert run.difference([1.0, 0.0, 2.0], [1.0, 0.0, 2.001]) == pytest.approx(1e-3)
+    for bad in ([math.nan, 0.0], [math.inf, 0.0], [1.0]):
+        assert run.difference(bad, [1.0, 0.0]) == math.inf
+    assert run.difference([1.0, 0.0], [math.nan, 0.0]) == math.inf
+
+
+@pytest.mark.quick
+def test_cases_are_unique_and_travel_as_json() -> None:
+    every = cases()
+    assert {c.family for c in every} == set(FAMILIES)
+    assert len({(c.family, c.name) for c in every}) == len(every)
+    for case in every:
+        assert Case(**json.loads(json.dumps(vars(case)))) == case
+        assert case.flops or case.read or case.written
+    assert {c.family for c in cases(quick=True)} == set(FAMILIES)
+    conv = Conv(**next(c for c in every if c.name.startswith("resnet stem")).params)
+    assert (conv.P, conv.Q, conv.flops) == (112, 112, 2.0 * 8 * 112 * 112 * 64 * 147)
+    lenet = next(c for c in every if c.name == "lenet5 b64 adam")
+    weights, batches = train_arrays(lenet)
+    assert sum(w.size for w in weights) == 61_706 and batches[0][0].shape == (64, 32, 32, 1)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("wrong", [["--family", "gem"], ["--threads", "0"], ["--threads", "x"], ["--libraries", "jax"]])
+def test_wrong_options(wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run.parse(wrong)
+    assert stop.value.code == 2
