@@ -139,7 +139,7 @@ def rate(record: dict[str, Any], probe: machine.Probe) -> None:
 
 def micro(seconds: float) -> str:
     us = seconds * 1e6
-    return f"{us:.2f}" if us < 100 else f"{us:.1f}" if us < 1000 else f"{us:.0f}"
+    return f"{us:.3g}" if us < 0.1 else f"{us:.2f}" if us < 100 else f"{us:.1f}" if us < 1000 else f"{us:.0f}"
 
 
 def peer_cell(entry: dict[str, Any]) -> str:
@@ -152,8 +152,7 @@ def table(rows: list[list[str]]) -> str:
     """Columns padded to their widest cell; the first is flush left, the others flush right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
-        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
-        for row in rows
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
     )
 
 
@@ -208,7 +207,7 @@ def verdict(records: list[dict[str, Any]], peers: list[str]) -> str:
 
 
 def run_cpp(build: Path, threads: int, filter: str, quick: bool) -> list[dict[str, Any]]:
-    """Runs every bench* program under `build`; its records as Google Benchmark writes them, with program and threads."""
+    """Runs every bench* program under `build`; what Google Benchmark reports, with the program and the threads."""
     programs = sorted(
         p for p in build.rglob("bench*") if p.is_file() and os.access(p, os.X_OK) and p.suffix in ("", ".exe")
     )

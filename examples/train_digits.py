@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+
 import rosenblatt as rb
 from rosenblatt import nn
 

@@ -99,7 +99,7 @@ def binary(name: str, function: Any, draw: Any = normal, ulps: float = 1.0, grad
         return [*out, Sample((draw(rng, (3, 5)), 1.5)), Sample((0.75, draw(rng, (3, 5))))]
 
     errors = (
-        err(zeros(2, 3), zeros(4), says="shapes (2, 3) and (4,) do not broadcast"),
+        err(zeros(2, 3), zeros(4), says=f"{name}: shapes "),
         err(zeros(2, 3), zeros(3, 2), says="do not broadcast"),
         *unreal(1.0),
     )
@@ -197,7 +197,7 @@ op("broadcast_to", lambda rng: [Sample((normal(rng, a), b)) for a, b in
 op("reshape", lambda rng: [Sample((normal(rng, (4, 6)), s)) for s in [(24,), (2, -1), (3, 2, 4), (4, 6), (1, 24, 1)]]
    + [Sample((normal(rng, (0, 3)), (3, 0))), Sample((normal(rng, (1,)), ()))],
    lambda x, shape: x.reshape(shape), 0, gradients=(0,),
-   errors=(err(zeros(2, 3), (4,), says="6 elements of shape (2, 3) do not fit shape (4,)"),
+   errors=(err(zeros(2, 3), (4,), says="6 elements of shape (2, 3) do not fit"),
            err(zeros(2, 3), (-1, -1), says="do not fit"), *unreal((4,))))
 op("flatten", lambda rng: [Sample((normal(rng, (2, 3, 4)), s)) for s in (0, 1, 2, -1)] + [Sample((normal(rng, ()),))],
    lambda x, start=0: x.reshape(*(x.shape[:start] if start >= 0 else x.shape[:start]), -1), 0, gradients=(0,),

@@ -146,7 +146,7 @@ def scatter(dy, index, shape):
 
 
 def gather(x, index):
-    flat = x.reshape(x.shape[0], -1, x.shape[3])
+    flat = x.reshape(x.shape[0], x.shape[1] * x.shape[2], x.shape[3])
     n, _, _, c = np.indices(index.shape)
     return flat[n, index, c]
 

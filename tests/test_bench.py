@@ -29,10 +29,10 @@ def bench(*arguments: str, script: str = "run.py", **env: str) -> subprocess.Com
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny run of one product, one elementwise op and one training step against NumPy."""
+    """A tiny run of a few products and training steps against NumPy."""
     path = tmp_path_factory.mktemp("bench") / "one.json"
     done = bench(
-        "--quick", "--family", "gemm,elementwise,train", "--filter", "64", "--rounds", "1", "--seconds", "0.001",
+        "--quick", "--family", "gemm,train", "--filter", "64", "--rounds", "1", "--seconds", "0.001",
         "--libraries", "ours,numpy", "--json", str(path),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -44,9 +44,13 @@ def test_result_file(result: Path) -> None:
     data = json.loads(result.read_text())
     assert data["schema"] == run.SCHEMA and data["machine"]["cpu"] and data["commit"]
     assert set(data["libraries"]) == {"ours", "numpy"}
-    assert {c["family"] for c in data["cases"]} == {"gemm", "elementwise", "train"}
+    assert {c["family"] for c in data["cases"]} == {"gemm", "train"}
     for case in data["cases"]:
-        assert not case["wrong"] and case["difference"]["numpy"] <= case["tol"] or "lenet5" in case["name"]
+        assert not case["wrong"]
+        if "lenet5" in case["name"]:
+            assert "unsupported" in case["libraries"]["numpy"] and case["ratio"] is None
+            continue
+        assert case["difference"]["numpy"] <= case["tol"] and case["ratio"] > 0
         ours = case["libraries"]["ours"]
         assert 0 < ours["min"] <= ours["median"] <= ours["max"]
         if "1" in data["peak"] and case["flops"]:

@@ -7,6 +7,7 @@ import stat
 
 import numpy as np
 import pytest
+
 from rosenblatt import io, models, nn
 from rosenblatt.io import WeightsError
 

@@ -14,7 +14,7 @@ import pytest
 import reference as ref
 import rosenblatt as rb
 from kerneltable import F32, F64
-from optable import SPECS
+from optable import SPECS, Sample
 from rosenblatt import Tensor, _core
 from test_kernels import LAYOUTS
 
@@ -27,7 +27,8 @@ taking_arrays = [n for n in SPECS if n not in ("zeros", "ones", "uniform", "norm
 
 @functools.cache
 def samples(name):
-    return SPECS[name].samples(np.random.default_rng(zlib.crc32(name.encode())))
+    drawn = SPECS[name].samples(np.random.default_rng(zlib.crc32(name.encode())))
+    return [Sample(tuple(np.asarray(a) if isinstance(a, np.generic) else a for a in s.args), s.options) for s in drawn]
 
 
 def is_float(a):
@@ -120,7 +121,7 @@ def test_dtype_rule(name):
     spec = SPECS[name]
     for sample in samples(name)[:12]:
         with np.errstate(all="ignore"):
-            whole = [np.rint(a) if is_float(a) else a for a in sample.args]
+            whole = [np.rint(a) + 0.0 if is_float(a) else a for a in sample.args]
             small = [a.astype(np.float16) if is_float(a) else a for a in sample.args]
             targets = [i for i, a in enumerate(sample.args) if is_float(a)]
             want_whole = spec(*convert(whole, F32), **sample.options)
@@ -208,6 +209,8 @@ def test_second_order_gradient(name):
 
 @with_gradient
 def test_float32_gradient_follows_float64(name):
+    if name == "dropout":
+        pytest.skip("the two precisions draw different masks")
     for sample, arrays, function in differentiable(name):
         grads = []
         weight = None

@@ -30,6 +30,7 @@ TAIL = {
     "op_table": "() -> dict[str, list[tuple[str, str, str, str, bool, bool]]]",
     "impls": "(op: str) -> list[str]",
     "config": "() -> dict[str, Any]",
+    "check_settings": "() -> None",
     "num_threads": "() -> int",
     "set_num_threads": "(n: int) -> None",
     "force_impl": "(op: str, impl: str | None) -> None",

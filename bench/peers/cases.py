@@ -6,6 +6,7 @@ depends on the case's name alone. Images are [N,H,W,C], weights [K,R,S,C/groups]
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Iterator
@@ -215,7 +216,7 @@ def mlp_sizes(name: str) -> list[int]:
 def _train() -> Iterator[Case]:
     for sizes, batch in (("2-2-1", 4), ("64-128-10", 32), ("784-512-512-10", 128)):
         dims = mlp_sizes(sizes)
-        macs = [a * b for a, b in zip(dims, dims[1:], strict=False)]
+        macs = [a * b for a, b in itertools.pairwise(dims)]
         flops = 2.0 * batch * (3 * sum(macs) - macs[0])
         label = "xor " if sizes == "2-2-1" else "digits mlp " if dims[0] == 64 else "mlp "
         for optimizer in ("sgd", "adam"):
@@ -245,13 +246,14 @@ def train_arrays(case: Case) -> tuple[list[Array], list[tuple[Array, Array]]]:
         return [normal(rng, *shape) * scale, normal(rng, shape[0]) * np.float32(0.1)]
 
     weights: list[Array] = []
+    inputs: tuple[int, ...] = (32, 32, 1)
     if case.kind == "train_lenet5":
         for shape in ((6, 5, 5, 1), (16, 5, 5, 6), (120, 400), (84, 120), (10, 84)):
             weights += layer(*shape)
-        inputs, classes = (32, 32, 1), 10
+        classes = 10
     else:
         dims = mlp_sizes(case.params["sizes"])
-        for a, b in zip(dims, dims[1:], strict=False):
+        for a, b in itertools.pairwise(dims):
             weights += layer(b, a)
         inputs, classes = (dims[0],), dims[-1]
     batches = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -28,8 +29,8 @@ class WorkerError(RuntimeError):
 class Worker:
     """One library in a process of its own, kept alive between cases.
 
-    With `retain`, the C heap keeps what is freed (no mmap, no trimming, one arena), so that kernels are compared and not
-    page faults; whole programs run on the default heap.
+    With `retain`, the C heap keeps what is freed (no mmap, no trimming, one arena), so that kernels are compared and
+    not page faults; whole programs run on the default heap.
     """
 
     def __init__(self, library: str, threads: int, retain: bool, timeout: float) -> None:
@@ -37,7 +38,7 @@ class Worker:
         self.absent = ""
         self.about: dict[str, Any] = {}
         self._process: subprocess.Popen[bytes] | None = None
-        self._pending = b""
+        self._pending, self._late = b"", False
         self._start()
 
     def _start(self) -> None:
@@ -55,7 +56,7 @@ class Worker:
             [sys.executable, "-m", "peers.worker", self.library, str(self.threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, env=env,
         )  # fmt: skip
-        self._pending = b""
+        self._pending, self._late = b"", False
         reply = self.ask({"cmd": "hello"})
         self.absent = reply.get("absent", "")
         if not self.absent:
@@ -94,7 +95,7 @@ class Worker:
             ready, _, _ = select.select([pipe], [], [], max(0.0, end - time.monotonic()))
             if not ready:
                 self._process.kill()
-                self._pending = b""
+                self._late = True
                 return b""
             data = os.read(pipe, 1 << 16)
             if not data:
@@ -114,17 +115,15 @@ class Worker:
         self._stderr.seek(0)
         last = self._stderr.read().decode(errors="replace").strip().splitlines()[-1:]
         self._close()
-        how = f"no answer in {self.timeout:.0f} s" if code == -9 else f"worker ended with status {code}"
+        how = f"no answer in {self.timeout:.0f} s" if self._late else f"worker ended with status {code}"
         return ": ".join([how, *last])
 
     def _close(self) -> None:
         if self._process is not None:
             for pipe in (self._process.stdin, self._process.stdout):
                 if pipe is not None:
-                    try:
+                    with contextlib.suppress(BrokenPipeError):
                         pipe.close()
-                    except BrokenPipeError:
-                        pass
             self._stderr.close()
         self._process = None
 

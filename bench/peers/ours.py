@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 import rosenblatt as rb
 from rosenblatt import _core
 
@@ -204,7 +206,7 @@ def _train_mlp(case: Case) -> dict[str, Variant]:
     dims = mlp_sizes(case.params["sizes"])
     xor = dims[-1] == 1
     activation = "tanh" if xor else "relu"
-    layers = [rb.nn.Linear(a, b, activation=activation) for a, b in zip(dims[:-2], dims[1:-1], strict=True)]
+    layers = [rb.nn.Linear(a, b, activation=activation) for a, b in itertools.pairwise(dims[:-1])]
     model = rb.nn.Sequential(*layers, rb.nn.Linear(dims[-2], dims[-1]))
     return _train(case, model, rb.nn.MSELoss() if xor else rb.nn.CrossEntropyLoss())
 

@@ -5,10 +5,11 @@
 //   {"isa": "avx512", "threads": 1, "gflops": 262.1, "bandwidth": [{"bytes": n, "read": GB/s, "copy": GB/s}, ...]}
 //
 // gflops: 12 independent chains of multiply-adds on the widest vectors the processor has (2 operations each, float32).
-// bandwidth of BYTES in total: `read` sums an array of that size, `copy` reads one half and writes the other, with
-// ordinary or with streaming stores, whichever is faster; both count what is read and what is written.
-// Every figure is the best of several trials of at least 10 ms in which all threads start together.
+// bandwidth of BYTES in total: `read` sums an array of that size (in one stream or four), `copy` reads one half and
+// writes the other, with ordinary or with streaming stores, whichever is faster; both count what is read and what is
+// written. Every figure is the best of several trials of at least 10 ms in which all threads start together.
 #include <immintrin.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <barrier>
@@ -24,6 +25,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr int kChains = 12;
+constexpr std::size_t kHuge = std::size_t{1} << 21;  // bytes of a huge page
 
 float g_sink[64];  // [threads]; results end here so that nothing is optimised away
 
@@ -77,35 +79,56 @@ __attribute__((noinline)) double fma128(std::int64_t rounds, float* sink) {
     return 2.0 * 4 * kChains * static_cast<double>(rounds);
 }
 
-// --- bytes; x and y hold n floats, n a multiple of 128, aligned to 64
-RB_TARGET_512 void read512(const float* x, std::int64_t n, float* sink) {
+// --- bytes; x and y hold n floats, n a multiple of 512 (read) or 64, aligned to 64. `read` goes through one stretch of
+// memory or through four at once, whichever the prefetchers like better.
+RB_TARGET_512 void read512(const float* x, std::int64_t n, int streams, float* sink) {
     __m512 s[8];
     for (int i = 0; i < 8; ++i) s[i] = _mm512_setzero_ps();
-    for (std::int64_t k = 0; k < n; k += 128) {
+    const std::int64_t part = n / streams, step = 128 / streams;
+    for (std::int64_t k = 0; k < part; k += step) {
+        if (streams == 1) {
 #pragma GCC unroll 8
-        for (int i = 0; i < 8; ++i) s[i] = _mm512_add_ps(s[i], _mm512_load_ps(x + k + 16 * i));
+            for (int i = 0; i < 8; ++i) s[i] = _mm512_add_ps(s[i], _mm512_load_ps(x + k + 16 * i));
+        } else {
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; ++i)
+                s[i] = _mm512_add_ps(s[i], _mm512_load_ps(x + (i / 2) * part + k + 16 * (i % 2)));
+        }
     }
     for (int i = 1; i < 8; ++i) s[0] = _mm512_add_ps(s[0], s[i]);
     *sink = _mm512_cvtss_f32(s[0]);
 }
 
-RB_TARGET_256 void read256(const float* x, std::int64_t n, float* sink) {
+RB_TARGET_256 void read256(const float* x, std::int64_t n, int streams, float* sink) {
     __m256 s[8];
     for (int i = 0; i < 8; ++i) s[i] = _mm256_setzero_ps();
-    for (std::int64_t k = 0; k < n; k += 64) {
+    const std::int64_t part = n / streams, step = 64 / streams;
+    for (std::int64_t k = 0; k < part; k += step) {
+        if (streams == 1) {
 #pragma GCC unroll 8
-        for (int i = 0; i < 8; ++i) s[i] = _mm256_add_ps(s[i], _mm256_load_ps(x + k + 8 * i));
+            for (int i = 0; i < 8; ++i) s[i] = _mm256_add_ps(s[i], _mm256_load_ps(x + k + 8 * i));
+        } else {
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; ++i)
+                s[i] = _mm256_add_ps(s[i], _mm256_load_ps(x + (i / 2) * part + k + 8 * (i % 2)));
+        }
     }
     for (int i = 1; i < 8; ++i) s[0] = _mm256_add_ps(s[0], s[i]);
     *sink = _mm256_cvtss_f32(s[0]);
 }
 
-__attribute__((noinline)) void read128(const float* x, std::int64_t n, float* sink) {
+__attribute__((noinline)) void read128(const float* x, std::int64_t n, int streams, float* sink) {
     __m128 s[8];
     for (int i = 0; i < 8; ++i) s[i] = _mm_setzero_ps();
-    for (std::int64_t k = 0; k < n; k += 32) {
+    const std::int64_t part = n / streams, step = 32 / streams;
+    for (std::int64_t k = 0; k < part; k += step) {
+        if (streams == 1) {
 #pragma GCC unroll 8
-        for (int i = 0; i < 8; ++i) s[i] = _mm_add_ps(s[i], _mm_load_ps(x + k + 4 * i));
+            for (int i = 0; i < 8; ++i) s[i] = _mm_add_ps(s[i], _mm_load_ps(x + k + 4 * i));
+        } else {
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; ++i) s[i] = _mm_add_ps(s[i], _mm_load_ps(x + (i / 2) * part + k + 4 * (i % 2)));
+        }
     }
     for (int i = 1; i < 8; ++i) s[0] = _mm_add_ps(s[0], s[i]);
     *sink = _mm_cvtss_f32(s[0]);
@@ -207,26 +230,31 @@ struct Rates {
 
 // `bytes` in total, shared evenly by the threads; each thread touches its own pages first.
 Rates bandwidth(Isa isa, int threads, std::int64_t bytes) {
-    const std::int64_t n = std::max<std::int64_t>(bytes / 4 / threads / 256 * 256, 256);  // floats per thread
+    const std::int64_t n = std::max<std::int64_t>(bytes / 4 / threads / 512 * 512, 512);  // floats per thread
     std::vector<float*> data(threads);                                                    // [threads][n]
+    const std::size_t room = (static_cast<std::size_t>(n) * 4 + kHuge - 1) / kHuge * kHuge;
     for (float*& p : data) {
-        p = static_cast<float*>(std::aligned_alloc(64, static_cast<std::size_t>(n) * 4));
+        p = static_cast<float*>(std::aligned_alloc(kHuge, room));
         if (!p) std::abort();
-        std::memset(p, 0, static_cast<std::size_t>(n) * 4);
+        madvise(p, room, MADV_HUGEPAGE);  // as NumPy does; a refusal does no harm
+        std::memset(p, 0, room);
     }
     const int trials = 7;
     Rates rates{};
-    rates.read = best_rate(threads, trials, [&](int t, std::int64_t rounds) {
-        for (std::int64_t r = 0; r < rounds; ++r) {
-            if (isa == Isa::avx512)
-                read512(data[t], n, &g_sink[t]);
-            else if (isa == Isa::avx2)
-                read256(data[t], n, &g_sink[t]);
-            else
-                read128(data[t], n, &g_sink[t]);
-        }
-        return 4.0 * static_cast<double>(n) * static_cast<double>(rounds);
-    });
+    for (int streams : {1, 4}) {
+        const double rate = best_rate(threads, trials, [&](int t, std::int64_t rounds) {
+            for (std::int64_t r = 0; r < rounds; ++r) {
+                if (isa == Isa::avx512)
+                    read512(data[t], n, streams, &g_sink[t]);
+                else if (isa == Isa::avx2)
+                    read256(data[t], n, streams, &g_sink[t]);
+                else
+                    read128(data[t], n, streams, &g_sink[t]);
+            }
+            return 4.0 * static_cast<double>(n) * static_cast<double>(rounds);
+        });
+        rates.read = std::max(rates.read, rate);
+    }
     for (bool stream : {false, true}) {
         const double rate = best_rate(threads, trials, [&](int t, std::int64_t rounds) {
             const float* x = data[t];

@@ -6,6 +6,7 @@ gradients through `convolution_backward` with only the one asked for.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,10 @@ def start(threads: int) -> dict[str, Any]:
     return {
         "version": torch.__version__,
         "threads": torch.get_num_threads(),
-        "config": {"capability": torch.backends.cpu.get_cpu_capability(), "mkldnn": torch.backends.mkldnn.is_available()},
+        "config": {
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "mkldnn": torch.backends.mkldnn.is_available(),
+        },
     }
 
 
@@ -76,7 +80,8 @@ def _conv(which: str) -> Callable[[Case], dict[str, Variant]]:
     def build(case: Case) -> dict[str, Variant]:
         c = Conv(**case.params)
         rng = case.rng()
-        arrays = [normal(rng, c.N, c.H, c.W, c.C), conv_weight(rng, c), normal(rng, c.K), normal(rng, c.N, c.P, c.Q, c.K)]
+        arrays = [normal(rng, c.N, c.H, c.W, c.C), conv_weight(rng, c), normal(rng, c.K)]
+        arrays.append(normal(rng, c.N, c.P, c.Q, c.K))
         stride, pad = list(c.stride), list(c.pad)
         variants: dict[str, Variant] = {}
         for form in _FORMATS:
@@ -252,7 +257,7 @@ def _train_mlp(case: Case) -> dict[str, Variant]:
 
     def make() -> nn.Module:
         layers: list[nn.Module] = []
-        for a, b in zip(dims[:-2], dims[1:-1], strict=True):
+        for a, b in itertools.pairwise(dims[:-1]):
             layers += [nn.Linear(a, b), nn.Tanh() if xor else nn.ReLU()]
         return nn.Sequential(*layers, nn.Linear(dims[-2], dims[-1]))
 

@@ -71,7 +71,8 @@ class _Timed:
             while spent < _WARM:  # doubles the calls, so that the clock is read rarely
                 spent += self._seconds(calls)
                 calls *= 2
-            self.loops = max(1, round(_SAMPLE / min(self._seconds(max(1, calls // 4)) / max(1, calls // 4), self.first)))
+            calls = max(1, calls // 4)
+            self.loops = max(1, round(_SAMPLE / min(self._seconds(calls) / calls, self.first)))
 
     def _seconds(self, loops: int) -> float:
         run = self.variant.run
@@ -81,8 +82,8 @@ class _Timed:
         return time.perf_counter() - start
 
     def measure(self, seconds: float) -> dict[str, Any]:
-        """Samples for about `seconds`, at least one, after a call that wakes threads and caches (unless calls are slow)."""
-        if self.first < 0.3:
+        """Samples for about `seconds`, at least one, after a call that wakes threads and caches."""
+        if self.first < 0.3:  # a longer call needs no waking
             self.variant.run()
         end = time.perf_counter() + seconds
         samples = [self._seconds(self.loops) / self.loops]

@@ -103,7 +103,36 @@ struct Kept {
     }
 };
 
+// Environment variables read on first use, what each may say, and its value when it says something else.
+struct Setting {
+    const char* name;
+    const char* expected;
+    const char* (*bad)();
+};
+constexpr Setting kSettings[] = {
+    {"RB_ISA", "ref, base, avx2 or avx512", bad_level_setting},
+    {"RB_THREADS", "a positive integer up to 256", bad_threads_setting},
+    {"RB_IMPL", "op:implementation, comma separated", bad_impl_setting},
+    {"RB_POOL_MB", "a whole number of megabytes", bad_pool_setting},
+    {"RB_TRACE", "0 or 1", bad_trace_setting},
+};
+
+// Refuses every call while an environment variable cannot be understood: a misspelt cap must not pass unnoticed.
+bool check_settings() {
+    static bool good = false;  // guarded by the GIL
+    if (good) return true;
+    for (const Setting& s : kSettings) {
+        if (const char* value = s.bad()) {
+            PyErr_Format(PyExc_ValueError, "%s: expected %s, got '%s'", s.name, s.expected, value);
+            return false;
+        }
+    }
+    good = true;
+    return true;
+}
+
 PyObject* call_op(OpId op, PyObject* const* given, Py_ssize_t n) {
+    if (!check_settings()) return nullptr;
     const OpInfo& info = op_info[op];
     alignas(64) char args[kMaxArgsBytes];
     std::memset(args, 0, static_cast<size_t>(info.args_bytes));
@@ -294,11 +323,9 @@ py::dict config() {
     d["ops"] = static_cast<i32>(kNumOps);
     d["table_hash"] = table_hash();
     d["compiler"] = __VERSION__;
-    const char* bad[] = {bad_level_setting(), bad_threads_setting(), bad_impl_setting()};
-    const char* name[] = {"RB_ISA", "RB_THREADS", "RB_IMPL"};
     py::dict errors;
-    for (int i = 0; i < 3; ++i) {
-        if (bad[i]) errors[name[i]] = bad[i];
+    for (const Setting& s : kSettings) {
+        if (const char* value = s.bad()) errors[s.name] = value;
     }
     d["bad_settings"] = errors;
     return d;
@@ -346,6 +373,9 @@ PYBIND11_MODULE(_core, m) {
                 throw py::value_error("force_impl: '" + op + "' has no implementation '" + name + "' here");
         },
         py::arg("op"), py::arg("impl"));
+    m.def("check_settings", [] {
+        if (!check_settings()) throw py::error_already_set();
+    });
     m.def("last_impl", &last_impl);
     m.def("ref_calls", &ref_calls);
     m.def("pool_stats", &pool_dict);

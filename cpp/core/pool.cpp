@@ -6,6 +6,7 @@
 
 #include <cstdlib>  // aligned_alloc, free, getenv
 #include <mutex>
+#include <string>
 #include <vector>
 
 namespace rb {
@@ -46,13 +47,18 @@ struct Pool {
     std::mutex mutex;
     std::vector<void*> free_list[kClasses];
     PoolStats stats{};
+    std::string bad;
 
     Pool() {
         stats.cap_bytes = i64{512} << 20;
         if (const char* e = std::getenv("RB_POOL_MB"); e && *e) {
             char* end = nullptr;
             const long v = std::strtol(e, &end, 10);
-            if (*end == '\0' && v >= 0 && v < (1 << 24)) stats.cap_bytes = static_cast<i64>(v) << 20;
+            if (*end == '\0' && v >= 0 && v < (1 << 24)) {
+                stats.cap_bytes = static_cast<i64>(v) << 20;
+            } else {
+                bad = e;
+            }
         }
     }
 };
@@ -115,6 +121,10 @@ void pool_put(void* data) {
         }
     }
     std::free(header);
+}
+
+const char* bad_pool_setting() {
+    return pool().bad.empty() ? nullptr : pool().bad.c_str();
 }
 
 PoolStats pool_stats() {

@@ -23,6 +23,9 @@ struct PoolStats {
 PoolStats pool_stats();
 void pool_reset_peak();
 
+// The value of RB_POOL_MB when it is not a whole number of megabytes, else null.
+const char* bad_pool_setting();
+
 // Returns every cached buffer to the system.
 void pool_trim();
 

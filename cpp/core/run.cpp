@@ -26,6 +26,7 @@ struct State {
     std::mutex mutex;
     Forced forced[kNumOps];
     std::string bad;
+    std::string bad_trace;
     bool trace = false;
     i64 l1 = 0, l2 = 0, l3 = 0;
 };
@@ -86,7 +87,10 @@ State& state() {
     static std::once_flag once;
     std::call_once(once, [] {
         cache_sizes(&s->l1, &s->l2, &s->l3);
-        if (const char* e = std::getenv("RB_TRACE"); e && std::strcmp(e, "1") == 0) s->trace = true;
+        if (const char* e = std::getenv("RB_TRACE"); e && *e) {
+            s->trace = std::strcmp(e, "1") == 0;
+            if (!s->trace && std::strcmp(e, "0") != 0) s->bad_trace = e;
+        }
         if (const char* e = std::getenv("RB_IMPL"); e && *e) read_setting(*s, e);
     });
     return *s;
@@ -188,6 +192,10 @@ void run(OpId op, void* args) {
 
 bool force_impl(const char* op, const char* impl) {
     return set_forced(state(), op, impl ? impl : "");
+}
+
+const char* bad_trace_setting() {
+    return state().bad_trace.empty() ? nullptr : state().bad_trace.c_str();
 }
 
 const char* bad_impl_setting() {

@@ -37,6 +37,10 @@ namespace {
 
 #include "conv2d_dw.inl"
 
+#include "conv2d_gemm.inl"
+
+#include "conv2d_depthwise.inl"
+
 #include "pool.inl"
 
 #include "warp.inl"
@@ -53,7 +57,6 @@ constexpr Table make_table() {
     add_softmax(t);
     add_gemm(t);
     add_conv2d(t);
-    add_conv2d_dw(t);
     add_pool(t);
     add_warp(t);
     add_random(t);

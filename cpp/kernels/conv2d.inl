@@ -366,15 +366,3 @@ static void conv2d_dx_run(const void* args, Ctx& ctx) {
     const conv2d_dx_args& s = *static_cast<const conv2d_dx_args*>(args);
     conv_engine(conv_backward<T>(s), static_cast<char*>(s.work.data), ctx);
 }
-
-template <typename T>
-constexpr Impl kConv2dImpls[] = {{"direct", conv2d_run<T>, conv2d_work<T>, nullptr, nullptr}};
-template <typename T>
-constexpr Impl kConv2dDxImpls[] = {{"direct", conv2d_dx_run<T>, conv2d_dx_work<T>, nullptr, nullptr}};
-
-constexpr void add_conv2d(Table& t) {
-    t.entry[op_conv2d][f32] = Entry{kConv2dImpls<float>, 1};
-    t.entry[op_conv2d][f64] = Entry{kConv2dImpls<double>, 1};
-    t.entry[op_conv2d_dx][f32] = Entry{kConv2dDxImpls<float>, 1};
-    t.entry[op_conv2d_dx][f64] = Entry{kConv2dDxImpls<double>, 1};
-}

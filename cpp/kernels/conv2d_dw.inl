@@ -22,6 +22,9 @@ struct DwPlan {
     i64 splits;       // pieces of the tiles of a chunk, for the team only
     i64 lines, cols;  // input rows and columns of a band's window
     i64 runs, run;    // column runs (R, or R*S when dilated) and their length
+    bool packed;      // many row panels: dy and the columns of x are packed, one Step per batch
+    i64 pixels;       // output pixels of a batch
+    i64 window;       // elements of a batch's padded copy of x
     i64 dw_elems, worker_bytes, bytes;
 };
 
@@ -64,19 +67,23 @@ static DwPlan plan_dw(const ConvDw<T>& d, const Ctx& ctx) {
     p.cols = extent(d.q, d.stride_w, d.s, d.dil_w);
     // Constants, not cache sizes: they decide how sums are cut.
     const i64 line = (p.cols * d.c * d.stride_h + d.q * d.k) * size;  // bytes of x and dy per output row
-    const i64 budget = 192 << 10;
-    p.rows = min_i(d.p, max_i(4, budget / line));
+    const i64 budget = 192 << 10, enough = 256;  // bytes that stay in cache; pixels that pay for reading dw again
+    p.rows = min_i(d.p, max_i(ceil_div(enough, d.q), budget / line));
     p.bands = ceil_div(d.p, p.rows);
     p.rows = ceil_div(d.p, p.bands);
-    p.batch = p.bands > 1 ? 1 : max_i(1, budget / (line * d.p));
+    p.batch = p.bands > 1 ? 1 : max_i(ceil_div(enough, d.p * d.q), budget / (line * d.p));
     p.batch = min_i(p.batch, d.n);
+    p.pixels = p.batch * p.rows * d.q;
+    // pixels 1 KiB apart share few cache sets: copy them side by side
+    p.packed = d.groups * d.k * size >= 1024 && d.k > 3 * kMR<T> && p.runs * ceil_div(p.run, kNR<T>) >= 4;
     const double macs = double(d.n * d.p * d.q) * double(d.k * d.c * d.groups) * double(d.r * d.s);
     p.chunks = macs >= 4e6 ? 8 : macs >= 1e6 ? 4 : 1;
     p.chunks = min_i(p.chunks, min_i(d.n * p.bands, max_i(1, (i64{1} << 20) / p.dw_elems)));
     p.splits = threads == 1 ? 1 : max_i(1, min_i(ceil_div(d.k, kMR<T>), ceil_div(2 * threads, p.chunks * d.groups)));
     p.lines = extent(p.rows, d.stride_h, d.r, d.dil_h);
-    const i64 window = d.direct ? 0 : p.batch * p.lines * p.cols * d.c + kNR<T>;
-    p.worker_bytes = round_up(p.batch * p.rows * i64(sizeof(Step)), 64) + round_up(window * size, 64);
+    p.window = d.direct ? 0 : round_up(p.batch * p.lines * p.cols * d.c + kNR<T>, 64 / size);
+    const i64 packs = p.packed ? round_up(p.pixels * (d.k + kNR<T>), 64 / size) : 0;
+    p.worker_bytes = round_up(p.batch * p.rows * i64(sizeof(Step)), 64) + (p.window + packs) * size;
     p.bytes = round_up(p.chunks > 1 ? p.chunks * p.dw_elems * size : 0, 64) + threads * p.worker_bytes;
     return p;
 }
@@ -107,21 +114,42 @@ static void dw_bands(const ConvDw<T>& d, const DwPlan& p, i64 group, i64 b0, i64
         for (i64 j = 0; j < kNR<T>; ++j) slack[j] = T(0);
     }
     const i64 panels = ceil_div(p.run, kNR<T>), rows = ceil_div(d.k, kMR<T>), ldw = d.r * d.s * d.c;
+    T* apack = window + p.window;
+    T* bpack = apack + p.pixels * d.k;
+    i64 pixels = 0;
+    for (i64 t = 0; t < count; ++t) pixels += steps[t].k;
+    const Step whole{0, 0, pixels};
+    if (p.packed)
+        for (i64 i = i0; i < i1; ++i) {
+            const i64 k0 = cut(d.k, rows, i), m = cut(d.k, rows, i + 1) - k0;
+            T* dst = apack + k0 * pixels;
+            for (i64 t = 0; t < count; ++t, dst += d.q * m)
+                pack(dst, m, d.dy + group * d.k + k0 + steps[t].a, kt, 1, d.q, m);
+        }
     const bool narrow = p.run <= V<T>::L;  // two runs at a time
     for (i64 run = 0; run < p.runs; ++run) {
         const i64 r = p.runs == d.r ? run : run / d.s, s = p.runs == d.r ? 0 : run % d.s;
-        const bool pair = narrow && run + 1 < p.runs && (p.runs == d.r || s + 1 < d.s);
+        const bool pair = !p.packed && narrow && run + 1 < p.runs && (p.runs == d.r || s + 1 < d.s);
         for (i64 panel = 0; panel < panels; ++panel) {
             const i64 j0 = panel * kNR<T>, nj = min_i(kNR<T>, p.run - j0);
             const int width = panel_width<T>(nj);
             TileOut<T> out{nullptr, ldw, T(1), first ? T(0) : T(1), nullptr, act_none, i32(nj), 0, p.run};
             out.bvs = p.runs == d.r ? d.dil_h * line : d.dil_w * d.c;
+            const T* columns = b + r * d.dil_h * line + s * d.dil_w * d.c + j0;
+            if (p.packed) {
+                T* dst = bpack;
+                for (i64 t = 0; t < count; ++t, dst += d.q * width)
+                    pack(dst, width, columns + steps[t].b, d.stride_w * d.c, 1, d.q, nj);
+            }
             for (i64 i = i0; i < i1; ++i) {
                 const i64 k0 = cut(d.k, rows, i), m = cut(d.k, rows, i + 1) - k0;
                 out.c = dw + (group * d.k + k0) * ldw + run * p.run + j0;
+                if (p.packed) {
+                    tile_for<T>(m, width)(apack + k0 * pixels, bpack, &whole, 1, 1, m, width, out);
+                    continue;
+                }
                 const TileFn<T> fn = pair ? split_tile_for<T>(m, width) : tile_for<T>(m, width);
-                fn(d.dy + group * d.k + k0, b + r * d.dil_h * line + s * d.dil_w * d.c + j0, steps, count, 1, kt,
-                   d.stride_w * d.c, out);
+                fn(d.dy + group * d.k + k0, columns, steps, count, 1, kt, d.stride_w * d.c, out);
             }
         }
         run += pair;
@@ -170,12 +198,4 @@ static void conv2d_dw_run(const void* args, Ctx& ctx) {
             d.dw[i] = v;
         }
     });
-}
-
-template <typename T>
-constexpr Impl kConv2dDwImpls[] = {{"direct", conv2d_dw_run<T>, conv2d_dw_work<T>, nullptr, nullptr}};
-
-constexpr void add_conv2d_dw(Table& t) {
-    t.entry[op_conv2d_dw][f32] = Entry{kConv2dDwImpls<float>, 1};
-    t.entry[op_conv2d_dw][f64] = Entry{kConv2dDwImpls<double>, 1};
 }

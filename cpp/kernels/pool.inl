@@ -240,12 +240,35 @@ static void avg_pool2d_run(const void* args, Ctx&) {
 template <typename T, int Bytes>
 static void avg_pool_dx_row(const PoolGeometry& g, const T* dy, i64 dy_room, i64 h, T* dx) {
     using V = VecT<T, Bytes>;
-    auto first_window = [](i64 at, i64 kernel, i64 stride) { return at < kernel ? 0 : (at - kernel) / stride + 1; };
-    auto last_window = [](i64 at, i64 stride, i64 count) { return at / stride < count ? at / stride : count - 1; };
-    const i64 p0 = first_window(h + g.pad_h, g.kernel_h, g.stride_h), p1 = last_window(h + g.pad_h, g.stride_h, g.P);
+    const i64 down = h + g.pad_h;
+    const i64 p0 = down < g.kernel_h ? 0 : (down - g.kernel_h) / g.stride_h + 1;
+    const i64 p1 = down / g.stride_h < g.P ? down / g.stride_h : g.P - 1;
+    if (p0 == p1 && g.stride_w == g.kernel_w && g.pad_w == 0) {  // at most one window per pixel: divide once for all
+        const Window hs = pool_window(p0, g.kernel_h, g.stride_h, g.pad_h, g.H);
+        for (i64 q = 0; q < g.Q; ++q) {
+            const Window ws = pool_window(q, g.kernel_w, g.stride_w, 0, g.W);
+            const T divisor = pool_divisor<T>(g, hs, ws);
+            const i64 from = (p0 * g.Q + q) * g.C, C = g.C;
+            i64 room = (g.W - ws.end + 1) * C;
+            if (dy_room - from < room) room = dy_room - from;
+            for_channels<T, Bytes>(
+                C, room,
+                [&](i64 c) {
+                    const V v = V{} + vec_load<V>(dy + from + c) / divisor;
+                    for (i64 w = ws.begin; w < ws.end; ++w) vec_store(dx + w * C + c, v);
+                },
+                [&](i64 c) {
+                    const T v = T(0) + dy[from + c] / divisor;
+                    for (i64 w = ws.begin; w < ws.end; ++w) dx[w * C + c] = v;
+                });
+        }
+        for (i64 i = g.Q * g.kernel_w * g.C; i < g.W * g.C; ++i) dx[i] = T(0);
+        return;
+    }
+    i64 q0 = 0, q1 = 0;  // windows q0 .. q1 cover column w; both only move forward
     for (i64 w = 0; w < g.W; ++w) {
-        const i64 q0 = first_window(w + g.pad_w, g.kernel_w, g.stride_w);
-        const i64 q1 = last_window(w + g.pad_w, g.stride_w, g.Q);
+        while (q0 * g.stride_w + g.kernel_w <= w + g.pad_w) ++q0;
+        while (q1 + 1 < g.Q && (q1 + 1) * g.stride_w <= w + g.pad_w) ++q1;
         const i64 out = w * g.C;
         i64 room = (g.W - w) * g.C;
         const i64 furthest = p1 < p0 || q1 < q0 ? 0 : (p1 * g.Q + q1) * g.C;

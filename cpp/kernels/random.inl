@@ -7,8 +7,24 @@
 constexpr i64 kBlocks = 16;          // Philox blocks per step
 constexpr i64 kWords = 4 * kBlocks;  // words per step
 
-// words [4*kBlocks] = blocks first .. first+15 after the position `seed`, in stream order.
-static inline void philox_words(const Seed& seed, u64 first, u32* __restrict words) {
+struct PhiloxState {
+    u32 c0, c1, c2, c3;
+};
+static inline PhiloxState philox_round(PhiloxState s, u32 k0, u32 k1) {
+    const u64 p0 = u64(kPhiloxM0) * s.c0, p1 = u64(kPhiloxM1) * s.c2;
+    return {u32(p1 >> 32) ^ s.c1 ^ k0, u32(p1), u32(p0 >> 32) ^ s.c3 ^ k1, u32(p0)};
+}
+template <int Round>
+static inline PhiloxState philox_rounds(PhiloxState s, u32 k0, u32 k1) {
+    if constexpr (Round < 10) {
+        s = philox_rounds<Round + 1>(philox_round(s, k0, k1), k0 + kPhiloxW0, k1 + kPhiloxW1);
+    }
+    return s;
+}
+
+// words [4*kBlocks] = blocks first .. first+15 after the position `seed`, in stream order. Straight-line rounds in a
+// loop over blocks, apart from the index arithmetic: the form the compiler turns into 32x32 -> 64 bit vector products.
+static __attribute__((noinline)) void philox_words(const Seed& seed, u64 first, u32* __restrict words) {
     u32 lo[kBlocks], hi[kBlocks], r0[kBlocks], r1[kBlocks], r2[kBlocks], r3[kBlocks];
     for (i64 b = 0; b < kBlocks; ++b) {
         const u64 c = seed.counter + first + u64(b);
@@ -17,21 +33,11 @@ static inline void philox_words(const Seed& seed, u64 first, u32* __restrict wor
     }
     const u32 key0 = u32(seed.key), key1 = u32(seed.key >> 32);
     for (i64 b = 0; b < kBlocks; ++b) {
-        u32 c0 = lo[b], c1 = hi[b], c2 = 0, c3 = 0, k0 = key0, k1 = key1;
-#pragma GCC unroll 10
-        for (int round = 0; round < 10; ++round) {
-            const u64 p0 = u64(kPhiloxM0) * c0, p1 = u64(kPhiloxM1) * c2;
-            c0 = u32(p1 >> 32) ^ c1 ^ k0;
-            c2 = u32(p0 >> 32) ^ c3 ^ k1;
-            c1 = u32(p1);
-            c3 = u32(p0);
-            k0 += kPhiloxW0;
-            k1 += kPhiloxW1;
-        }
-        r0[b] = c0;
-        r1[b] = c1;
-        r2[b] = c2;
-        r3[b] = c3;
+        const PhiloxState s = philox_rounds<0>({lo[b], hi[b], 0, 0}, key0, key1);
+        r0[b] = s.c0;
+        r1[b] = s.c1;
+        r2[b] = s.c2;
+        r3[b] = s.c3;
     }
     for (i64 b = 0; b < kBlocks; ++b) {
         words[4 * b] = r0[b];
@@ -84,19 +90,35 @@ static void for_each_step(i64 n, const Seed& seed, double cost, const F& body) {
     });
 }
 
+// Words to out [n], n <= kPerStep; parameters by value so that stores cannot make the compiler reload them.
+template <typename T>
+static inline void uniform_words(const u32* __restrict w, T* __restrict out, i64 n, T low, T span) {
+    if (n == kPerStep<T>) {
+        for (i64 e = 0; e < kPerStep<T>; ++e) out[e] = low + span * uniform_word(w, e, T());
+    } else {
+        for (i64 e = 0; e < n; ++e) out[e] = low + span * uniform_word(w, e, T());
+    }
+}
+template <typename T>
+static inline void dropout_words(const u32* __restrict w, const T* __restrict in, T* __restrict out, i64 n, T scale,
+                                 u64 threshold) {
+    if (n == kPerStep<T>) {
+        for (i64 e = 0; e < kPerStep<T>; ++e) {
+            const T v = in[e] * scale;
+            out[e] = keep_word(w, e, threshold, T()) ? v : T(0);
+        }
+    } else {
+        for (i64 e = 0; e < n; ++e) out[e] = keep_word(w, e, threshold, T()) ? in[e] * scale : T(0);
+    }
+}
+
 template <typename T>
 static void uniform_run(const void* args, Ctx&) {
     const uniform_args& a = *static_cast<const uniform_args*>(args);
     T* y = static_cast<T*>(a.y.data);
     const T low = T(a.low), span = T(a.high - a.low);
-    for_each_step<T>(numel(a.y), a.seed, sizeof(T) / 4 * 0.6, [&](const u32* w, i64 i, i64 n) {
-        T* __restrict out = y + i;
-        if (n == kPerStep<T>) {
-            for (i64 e = 0; e < kPerStep<T>; ++e) out[e] = low + span * uniform_word(w, e, T());
-        } else {
-            for (i64 e = 0; e < n; ++e) out[e] = low + span * uniform_word(w, e, T());
-        }
-    });
+    for_each_step<T>(numel(a.y), a.seed, sizeof(T) / 4 * 0.4,
+                     [&](const u32* w, i64 i, i64 n) { uniform_words(w, y + i, n, low, span); });
 }
 
 template <typename T>
@@ -106,18 +128,8 @@ static void dropout_run(const void* args, Ctx&) {
     T* y = static_cast<T*>(a.y.data);
     const T scale = T(1.0 / (1.0 - a.p));
     const u64 threshold = u64(__builtin_ceil(a.p * (sizeof(T) == 4 ? 0x1p24 : 0x1p53)));
-    for_each_step<T>(numel(a.y), a.seed, sizeof(T) / 4 * 0.7, [&](const u32* w, i64 i, i64 n) {
-        const T* __restrict in = x + i;
-        T* __restrict out = y + i;
-        if (n == kPerStep<T>) {
-            for (i64 e = 0; e < kPerStep<T>; ++e) {
-                const T v = in[e] * scale;
-                out[e] = keep_word(w, e, threshold, T()) ? v : T(0);
-            }
-        } else {
-            for (i64 e = 0; e < n; ++e) out[e] = keep_word(w, e, threshold, T()) ? in[e] * scale : T(0);
-        }
-    });
+    for_each_step<T>(numel(a.y), a.seed, sizeof(T) / 4 * 0.5,
+                     [&](const u32* w, i64 i, i64 n) { dropout_words(w, x + i, y + i, n, scale, threshold); });
 }
 
 // (cos, sin) of 2 pi u, u in [0,1): u = quadrant/4 + f with |f| <= 1/8, Chebyshev fits in f^2.
@@ -166,30 +178,34 @@ static inline void cos_sin_turns(double u, double& c, double& s) {
 }
 
 template <typename T>
+static inline void normal_words(const u32* __restrict w, T* __restrict out, i64 n, T mean, T std) {
+    constexpr i64 kPairs = kPerStep<T> / 2;
+    T radius[kPairs], turns[kPairs], z[2 * kPairs];
+    for (i64 j = 0; j < kPairs; ++j) {
+        radius[j] = open_uniform_word(w, 2 * j, T());
+        turns[j] = uniform_word(w, 2 * j + 1, T());
+    }
+    for (i64 j = 0; j < kPairs; ++j) {
+        T c, s;
+        cos_sin_turns(turns[j], c, s);
+        const T r = rb_sqrt(T(-2) * rb_log(radius[j]));
+        radius[j] = r * c;
+        turns[j] = r * s;
+    }
+    for (i64 j = 0; j < kPairs; ++j) {
+        z[2 * j] = rb_fma(std, radius[j], mean);
+        z[2 * j + 1] = rb_fma(std, turns[j], mean);
+    }
+    memcpy(out, z, size_t(n) * sizeof(T));
+}
+
+template <typename T>
 static void normal_run(const void* args, Ctx&) {
     const normal_args& a = *static_cast<const normal_args*>(args);
     T* y = static_cast<T*>(a.y.data);
     const T mean = T(a.mean), std = T(a.std);
-    for_each_step<T>(numel(a.y), a.seed, sizeof(T) / 4 * 1.2, [&](const u32* w, i64 i, i64 n) {
-        constexpr i64 kPairs = kPerStep<T> / 2;
-        T radius[kPairs], turns[kPairs], z[2 * kPairs];
-        for (i64 j = 0; j < kPairs; ++j) {
-            radius[j] = open_uniform_word(w, 2 * j, T());
-            turns[j] = uniform_word(w, 2 * j + 1, T());
-        }
-        for (i64 j = 0; j < kPairs; ++j) {
-            T c, s;
-            cos_sin_turns(turns[j], c, s);
-            const T r = rb_sqrt(T(-2) * rb_log(radius[j]));
-            radius[j] = r * c;
-            turns[j] = r * s;
-        }
-        for (i64 j = 0; j < kPairs; ++j) {
-            z[2 * j] = rb_fma(std, radius[j], mean);
-            z[2 * j + 1] = rb_fma(std, turns[j], mean);
-        }
-        memcpy(y + i, z, size_t(n) * sizeof(T));
-    });
+    for_each_step<T>(numel(a.y), a.seed, sizeof(T) / 4 * 1.0,
+                     [&](const u32* w, i64 i, i64 n) { normal_words(w, y + i, n, mean, std); });
 }
 
 constexpr void add_random(Table& t) {

@@ -184,7 +184,7 @@ static void reduce_row_chunk(const T* x, i64 rs, i64 bs, i64 rows, i64 w, T* __r
 
 // x [A,R,B], B > 1 -> y [A,B]
 template <typename Op, typename T, typename Finish>
-static void reduce_columns(const View& vx, T* y, const Finish& finish) {
+static void reduce_columns(const View& vx, T* y, i32 threads, const Finish& finish) {
     const T* x = static_cast<const T*>(vx.data);
     const i64 A = vx.shape[0], R = vx.shape[1], B = vx.shape[2];
     const i64 as = vx.stride[0], rs = vx.stride[1], bs = vx.stride[2];
@@ -235,7 +235,8 @@ static void reduce_columns(const View& vx, T* y, const Finish& finish) {
     };
     const double per_element = bs == 1 ? 0.1 : 0.6;
     if (chunks == 1 || A * B >= 8 * kColumns) {
-        const i64 width = A >= 16 || B >= 16 * kColumns ? kColumns : 64;
+        i64 width = kColumns;  // columns per task: enough tasks for the team, the same bits for any width
+        while (width > 64 && A * ((B + width - 1) / width) < threads) width /= 2;
         const i64 groups = (B + width - 1) / width;
         parallel(A * groups, 10.0 + per_element * double(R) * double(B < width ? B : width), [&](i64 begin, i64 end) {
             for (i64 u = begin; u < end; ++u) {
@@ -267,31 +268,31 @@ static void reduce_columns(const View& vx, T* y, const Finish& finish) {
 }
 
 template <typename Op, typename T, typename Finish>
-static void reduce(const View& x, const View& vy, const Finish& finish) {
+static void reduce(const View& x, const View& vy, const Ctx& ctx, const Finish& finish) {
     T* y = static_cast<T*>(vy.data);
     if (numel(vy) == 0) return;
     if (x.shape[2] == 1) {
         reduce_rows<Op>(x, y, finish);
     } else {
-        reduce_columns<Op>(x, y, finish);
+        reduce_columns<Op>(x, y, ctx.threads, finish);
     }
 }
 
 template <typename T>
-static void sum_run(const void* args, Ctx&) {
+static void sum_run(const void* args, Ctx& ctx) {
     const sum_args& a = *static_cast<const sum_args*>(args);
     const T scale = T(a.scale);
-    reduce<AddOp, T>(a.x, a.y, [scale](T s) { return s * scale; });
+    reduce<AddOp, T>(a.x, a.y, ctx, [scale](T s) { return s * scale; });
 }
 template <typename T>
-static void max_run(const void* args, Ctx&) {
+static void max_run(const void* args, Ctx& ctx) {
     const max_args& a = *static_cast<const max_args*>(args);
-    reduce<MaxOp, T>(a.x, a.y, [](T s) { return s; });
+    reduce<MaxOp, T>(a.x, a.y, ctx, [](T s) { return s; });
 }
 template <typename T>
-static void min_run(const void* args, Ctx&) {
+static void min_run(const void* args, Ctx& ctx) {
     const min_args& a = *static_cast<const min_args*>(args);
-    reduce<MinOp, T>(a.x, a.y, [](T s) { return s; });
+    reduce<MinOp, T>(a.x, a.y, ctx, [](T s) { return s; });
 }
 
 // Columns: running best and its row for 64 columns at a time. Rows (B = 1): the maximum, then its first position.

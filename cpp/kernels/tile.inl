@@ -133,7 +133,7 @@ static __attribute__((noinline)) void tile(const typename VT::T* a0, const typen
     using T = typename VT::T;
     using R = typename VT::R;
     constexpr int L = VT::L;
-    constexpr int G = (MR + 2) / 3;  // groups of three rows share a base pointer: [p], [p+rs], [p+2*rs]
+    constexpr int G = (MR + 2) / 3;                // groups of three rows share a base pointer: [p], [p+rs], [p+2*rs]
     if (!Split && count > 0 && steps->k >= 128) {  // the stores are far ahead: start fetching their lines
 #pragma GCC unroll 16
         for (int i = 0; i < MR; ++i)

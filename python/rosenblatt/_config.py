@@ -9,15 +9,9 @@ from . import _core
 from ._version import __version__
 
 
-def _check_settings() -> None:
-    """Raises ValueError naming the first RB_* environment variable that cannot be understood."""
-    expected = {
-        "RB_ISA": "ref, base, avx2 or avx512",
-        "RB_THREADS": "a positive integer",
-        "RB_IMPL": "op:implementation, comma separated (see show_config and docs/env_vars.md)",
-    }
-    for name, value in _core.config()["bad_settings"].items():
-        raise ValueError(f"{name}: expected {expected[name]}, got {value!r}")
+def check_settings() -> None:
+    """Raises ValueError naming the first RB_* environment variable that cannot be understood (ops do the same)."""
+    _core.check_settings()
 
 
 def get_num_threads() -> int:
@@ -65,5 +59,6 @@ def show_config() -> str:
         ("compiler", c["compiler"]),
     ]
     settings = {k: v for k, v in sorted(os.environ.items()) if k.startswith("RB_")}
+    rows += [("ignored", f"{name}={value} (not understood)") for name, value in c["bad_settings"].items()]
     rows.append(("settings", " ".join(f"{k}={v}" for k, v in settings.items()) or "none"))
     return "\n".join(f"{name:<16} {value}" for name, value in rows)

@@ -99,6 +99,7 @@ class enable_grad(no_grad):
 
 
 def is_grad_enabled() -> bool:
+    """Whether ops on this thread are being recorded (see `no_grad`)."""
     return _state.enabled
 
 
@@ -148,12 +149,14 @@ def _run(
     leaf: Callable[[Tensor, Any], None],
     watched: dict[Node, Callable[[Any], None]],
 ) -> None:
-    from .ops.elementwise import add
+    from .ops.elementwise import add, astype
 
     pending: dict[Node, Any] = {}
     heap: list[tuple[int, Node]] = []
 
     def deliver(t: Tensor, g: Any) -> None:
+        if g.dtype is not t.data.dtype and g.dtype != t.data.dtype:  # the op promoted its inputs to one dtype
+            g = astype(g, t.data.dtype)
         node = t._node
         if node is None:
             leaf(t, g)
@@ -285,8 +288,8 @@ def gradcheck(
     arrays = [np.array(x.data if isinstance(x, Tensor) else x, np.float64) for x in inputs]
 
     def value(values: Sequence[Array]) -> Array:
-        with no_grad():
-            return np.asarray(function(*[Tensor(v) for v in values]).data, np.float64)
+        # Differentiable inputs, so that `function` may itself call `grad` (second-order checks).
+        return np.asarray(function(*[Tensor(v, requires_grad=True) for v in values]).data, np.float64)
 
     tensors = [Tensor(a.copy(), requires_grad=True) for a in arrays]
     out = function(*tensors)

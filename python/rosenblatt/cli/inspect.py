@@ -73,6 +73,8 @@ def _print_run(folder: Path) -> None:
     if isinstance(result, dict):
         print("result")
         for key, value in result.items():
+            if value is None:
+                continue
             print(f"  {key.replace('_', ' '):<15} {value:.4f}" if isinstance(value, float) else f"  {key:<15} {value}")
     files = [f.name for f in sorted(folder.iterdir()) if f.is_file() and not f.name.startswith(".")]
     print(f"files: {', '.join(files)}")

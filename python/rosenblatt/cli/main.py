@@ -1,4 +1,4 @@
-"""`rosenblatt`: list, train, predict, info.
+"""`rosenblatt`: list, train, predict, report, info.
 
 Promises: a wrong option, file or name gives one line on standard error and exit status 2, without a traceback;
 Ctrl-C gives 130 (a training run is saved first); anything else that goes wrong is a fault of ours and shows its
@@ -46,6 +46,13 @@ def _rate(text: str) -> float:
     return value
 
 
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text}")
+    return value
+
+
 def _size(text: str) -> tuple[int, int]:
     rows, _, columns = text.lower().partition("x")
     try:
@@ -59,7 +66,7 @@ def _size(text: str) -> tuple[int, int]:
 
 # argparse puts these names into its messages: "invalid whole number value: 'x'"
 _positive.__name__ = _natural.__name__ = "whole number"
-_rate.__name__ = "number"
+_rate.__name__ = _fraction.__name__ = "number"
 
 
 def _version() -> str:
@@ -91,6 +98,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--label", default="label", help="label column of a .csv, name or number (default: label)")
     train.add_argument("--size", type=_size, help="ROWSxCOLUMNS to bring pictures to")
+    train.add_argument(
+        "--validation",
+        type=_fraction,
+        metavar="FRACTION",
+        help="hold this part of the training samples out, by seed, and keep the weights that do best on it",
+    )
     train.add_argument("--epochs", type=_positive, help="passes over the training set")
     train.add_argument("--batch-size", type=_positive, help="samples per update")
     train.add_argument("--optimizer", choices=("adam", "sgd"), help="default: the network's recipe")
@@ -101,6 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--augment", action=argparse.BooleanOptionalAction, help="random maps of the images (default: the recipe)"
     )
     train.add_argument("--out", metavar="FOLDER", help="run folder (default: runs/NAME-<time>); must be new or empty")
+    train.add_argument("--overwrite", action="store_true", help="replace the run that --out holds; other files stay")
     train.add_argument("--no-report", action="store_true", help="leave out report.html")
     train.add_argument(
         "--check-finite", action="store_true", help="stop at the first NaN or infinity, naming the layer"
@@ -118,6 +132,12 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--top", type=_positive, default=1, help="answers per sample (default: 1)")
     predict.add_argument("--threads", type=_positive, help="CPU threads")
     predict.set_defaults(run=_predict)
+
+    report = commands.add_parser("report", help="write report.html of a run folder, evaluating it again on its data")
+    report.add_argument("folder", metavar="RUN_FOLDER")
+    report.add_argument("--data", help="where the data is now (default: where it was)")
+    report.add_argument("--threads", type=_positive, help="CPU threads")
+    report.set_defaults(run=_report)
 
     info = commands.add_parser("info", help="this machine, a network or a run")
     info.add_argument("what", nargs="?", metavar="RUN_FOLDER|NAME")
@@ -141,6 +161,12 @@ def _predict(options: argparse.Namespace) -> int:
     from .predict import predict
 
     return predict(options)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from .report import report
+
+    return report(options)
 
 
 def _info(options: argparse.Namespace) -> int:

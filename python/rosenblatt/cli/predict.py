@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,12 @@ def _read(name: str, shape: tuple[int, ...], invert: bool) -> Array:
         raise DataError(f"{name}: expected a picture ({', '.join(IMAGE_SUFFIXES)}), .npy or .npz")
     if len(shape) != 3:
         raise DataError(f"{name}: the network takes samples of shape {list(shape)}, not pictures")
-    picture = load_image(file, size=shape[:2], grayscale=shape[2] == 1)[None]  # [1,H,W,C]
+    picture = load_image(file, grayscale=shape[2] == 1)  # [H,W,C]
+    if picture.shape[:2] != shape[:2]:
+        print(f"rosenblatt: {name}: {picture.shape[0]} x {picture.shape[1]} pixels (rows x columns) brought to "
+              f"{shape[0]} x {shape[1]}, the size of the training data", file=sys.stderr)
+        picture = load_image(file, size=shape[:2], grayscale=shape[2] == 1)
+    picture = picture[None]  # [1,H,W,C]
     return np.float32(1) - picture if invert else picture
 
 

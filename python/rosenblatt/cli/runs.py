@@ -1,11 +1,13 @@
-"""Run folders: what `train` leaves behind and `predict` and `info` read.
+"""Run folders: what `train` leaves behind and `predict`, `report` and `info` read.
 
     config.json           every option, seed, version, ISA and thread count, and the result
     history.json          the curves
     weights.safetensors   PyTorch's layout
-    report.html           one self-contained page
+    report.html           one self-contained page; needs matplotlib, and can be written later (`rosenblatt report`)
 
-Each file is written atomically. `config.json` is written last: a folder that has one is whole.
+Each file is written atomically. `config.json` is written after the weights and the curves: a folder that has one is
+whole but for the report. Nothing in a folder names the folder itself, so it can be moved; the data is found by its
+absolute path.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ from .main import UsageError
 if TYPE_CHECKING:
     from ..nn import Module
 
-__all__ = ["load_run", "new_folder", "read_config", "set_threads", "write_json"]
+__all__ = ["clear", "load_run", "new_folder", "read_config", "read_history", "set_threads", "write_json"]
 
 CONFIG, HISTORY, WEIGHTS, REPORT = "config.json", "history.json", "weights.safetensors", "report.html"
+_MAX_VALUES = 2**26  # in one sample: what a damaged configuration may ask for
 
 
 def set_threads(count: int | None) -> None:
@@ -38,12 +41,14 @@ def set_threads(count: int | None) -> None:
             raise UsageError(f"--threads: {error}") from error
 
 
-def new_folder(wanted: str | None, name: str) -> Path:
-    """The run folder, created: `wanted` (must be new or empty) or runs/NAME-<time>. Raises UsageError."""
+def new_folder(wanted: str | None, name: str, overwrite: bool = False) -> Path:
+    """The run folder, created: `wanted` (new or empty, unless `overwrite`) or runs/NAME-<time>. Raises UsageError."""
     if wanted is not None:
         folder = Path(wanted)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"--out {folder}: exists and is not an empty folder")
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"--out {folder}: exists and is not a folder")
+        if not overwrite and folder.exists() and any(folder.iterdir()):
+            raise UsageError(f"--out {folder}: exists and is not empty; --overwrite replaces the run in it")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
     stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -55,6 +60,12 @@ def new_folder(wanted: str | None, name: str) -> Path:
         except FileExistsError:
             continue
     raise UsageError(f"runs/{stem}: no free name left; give --out")
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier run left in the folder, its configuration first; other files stay."""
+    for name in (CONFIG, REPORT, HISTORY, WEIGHTS):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _finite(value: Any) -> Any:
@@ -73,32 +84,60 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text_atomic(path, json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_config(folder: str | Path) -> dict[str, Any]:
-    """The configuration of a run folder. Raises UsageError naming the file that is missing or damaged."""
-    file = Path(folder) / CONFIG
+def _read_json(folder: str | Path, name: str) -> tuple[Path, dict[str, Any]]:
+    """A JSON object of a run folder, and the file. Raises UsageError naming the file that is missing or damaged."""
+    file = Path(folder) / name
     try:
-        config: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{folder}: not a run folder (no {CONFIG})") from None
+        content = json.loads(file.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{folder}: not a run folder (no {name})") from None
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{file}: damaged: {error}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{file}: damaged: expected an object {{...}}, found {type(content).__name__}")
+    return file, content
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The configuration of a run folder. Raises UsageError naming the file that is missing or damaged."""
+    file, config = _read_json(folder, CONFIG)
     required = {"model": str, "classes": list, "data_shape": list, "input_shape": list}
     for key, kind in required.items():
-        if not isinstance(config, dict) or not isinstance(config.get(key), kind):
+        if not isinstance(config.get(key), kind):
             raise UsageError(f"{file}: damaged: expected {key!r} ({kind.__name__})")
-    shapes = [*config["data_shape"], *config["input_shape"]]
-    if not all(isinstance(v, int) and 0 < v < 2**31 for v in shapes) or not config["classes"]:
-        raise UsageError(f"{file}: damaged: expected shapes of positive integers and at least one class")
+    for shape in (config["data_shape"], config["input_shape"]):
+        whole = all(isinstance(v, int) and v > 0 for v in shape)
+        if not whole or not shape or math.prod(shape) > _MAX_VALUES:
+            raise UsageError(f"{file}: damaged: expected shapes of positive integers, found {str(shape)[:60]}")
+    if not config["classes"] or not all(isinstance(c, str) for c in config["classes"]):
+        raise UsageError(f"{file}: damaged: expected the names of at least one class")
     return config
+
+
+def read_history(folder: str | Path) -> dict[str, list[float]]:
+    """The curves of a run folder; null becomes NaN. Raises UsageError naming the file that is missing or damaged."""
+    file, curves = _read_json(folder, HISTORY)
+    history: dict[str, list[float]] = {}
+    for key, values in curves.items():
+        numbers = isinstance(values, list) and all(v is None or type(v) in (int, float) for v in values)
+        if not numbers or (key == "epoch" and not all(type(v) is int for v in values)):
+            raise UsageError(f"{file}: damaged: expected a list of numbers as {key!r}")
+        history[key] = [math.nan if v is None else v for v in values]
+    if "epoch" not in history or any(len(v) != len(history["epoch"]) for v in history.values()):
+        raise UsageError(f"{file}: damaged: expected curves as long as 'epoch'")
+    return history
 
 
 def load_run(folder: str | Path) -> tuple[Module, dict[str, Any]]:
     """The trained network of a run folder, ready for evaluation, and the configuration.
 
-    Raises UsageError or WeightsError when a file is missing or damaged.
+    Raises UsageError or WeightsError, naming the file, when one is missing or damaged.
     """
     config = read_config(folder)
-    model = models.build(config["model"], input_shape=tuple(config["input_shape"]), classes=len(config["classes"]))
+    try:
+        model = models.build(config["model"], input_shape=tuple(config["input_shape"]), classes=len(config["classes"]))
+    except ValueError as error:
+        raise UsageError(f"{Path(folder) / CONFIG}: damaged: {error}") from None
     load_weights(model, Path(folder) / WEIGHTS)
     model.eval()
     return model, config

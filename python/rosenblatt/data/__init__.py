@@ -11,6 +11,7 @@ from .builtin import digits
 from .dataset import DataError, Dataset
 from .folders import image_folder, load_image
 from .formats import load_cifar10, load_cifar100, load_idx, load_mnist_idx
+from .signals import load_text, load_wav
 from .sources import load
 from .tables import load_array, load_csv, load_npz
 
@@ -30,6 +31,8 @@ __all__ = [
     "load_image",
     "load_mnist_idx",
     "load_npz",
+    "load_text",
+    "load_wav",
     "place",
     "resize",
 ]

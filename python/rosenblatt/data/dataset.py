@@ -64,3 +64,21 @@ class Dataset:
         for label in range(len(self.classes)):
             test[np.flatnonzero(self.y == label)[every - 1 :: every]] = True
         return self.take(np.flatnonzero(~test)), self.take(np.flatnonzero(test))
+
+    def split(self, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+        """(rest, held out): a random `fraction` of the samples is held out, at least one and never all.
+
+        The choice depends on the number of samples, the fraction and the seed; both parts keep the order of the file.
+        Raises ValueError when the fraction is not between 0 and 1 or there are fewer than two samples.
+        """
+        n = len(self)
+        if not 0 < fraction < 1:
+            raise ValueError(f"split: fraction must be between 0 and 1, got {fraction}")
+        if n < 2:
+            raise ValueError(f"split: at least two samples are needed, got {n}")
+        count = min(max(round(n * fraction), 1), n - 1)
+        # a stream of its own: the same seed also drives the weights and the order of the samples
+        chosen = np.random.default_rng([seed, 0x5EED]).permutation(n)[:count]
+        held = np.zeros(n, bool)  # [N]
+        held[chosen] = True
+        return self.take(np.flatnonzero(~held)), self.take(np.flatnonzero(held))

@@ -12,8 +12,8 @@ import os
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -142,28 +142,18 @@ def _parse_csv(
         header = isinstance(label, str) or any(not _is_number(cell) for i, cell in enumerate(names) if i != at)
     width = len(first)
     column = _label_column(file, label, names if header else None, width)
-    labels: list[str] = []
-    values: list[Array] = []
-    pending = [] if header else [first]
-    for row in chain(pending, rows):
-        if not row:
-            continue  # a blank line
-        if len(row) != width:
-            raise DataError(
-                f"{file}: line {rows.line_num}: expected {width} columns as in the first row, found {len(row)}"
-            )
-        labels.append(row.pop(column).strip())
-        try:
-            values.append(np.array(row, np.float64).astype(np.float32))
-        except ValueError:
-            bad = next((cell for cell in row if not _is_number(cell)), "?")
-            raise DataError(f"{file}: line {rows.line_num}: expected a number, found {bad!r}") from None
+    table = _Table(file, names if header else None, delimiter, width, column)
+    if not header:
+        table.add_rows([(rows.line_num, first)])
+    table.add_lines(stream, rows.line_num)
+    labels = table.labels
     if not labels:
         raise DataError(f"{file}: expected rows below the header, found none")
-    x = np.stack(values) / np.float32(scale)  # [N,D]
-    finite = np.isfinite(x).all(axis=1)  # [N]
-    if not finite.all():
-        raise DataError(f"{file}: sample {int(np.flatnonzero(~finite)[0])}: expected finite numbers, found NaN or inf")
+    x = np.concatenate(table.values)  # [N,D]
+    if scale != 1:
+        x /= np.float32(scale)
+    if not np.isfinite(x).all():
+        raise DataError(f"{file}: expected finite numbers after division by {scale}, found an overflow")
     known = tuple(classes) if classes is not None else _sorted_classes(labels)
     index = {name: i for i, name in enumerate(known)}
     strangers = [v for v in labels if v not in index]
@@ -174,6 +164,88 @@ def _parse_csv(
             raise DataError(f"{file}: expected {math.prod(shape)} values for shape {list(shape)}, found {x.shape[1]}")
         x = x.reshape(len(x), *shape)
     return Dataset(x, np.array([index[v] for v in labels], np.int64), known, file.name)
+
+
+class _Table:
+    """The rows of a CSV file below its header: the labels [N] as text, the other cells as blocks [n,D] in float32.
+
+    Blocks of lines without quotes are split and read by NumPy's reader. A block it does not take goes to the csv
+    module row by row, with all that follows: that reads what only Python takes for a number, or words the error.
+    """
+
+    LINES = 2048
+
+    def __init__(self, file: Path, names: Sequence[str] | None, delimiter: str, width: int, column: int) -> None:
+        self.file, self.names, self.delimiter = file, names, delimiter
+        self.width, self.column = width, column
+        self.labels: list[str] = []
+        self.values: list[Array] = []
+
+    def add_lines(self, stream: Iterable[str], read: int) -> None:
+        """All lines of the stream, of which `read` were taken before. Raises DataError for the first that is wrong."""
+        lines = iter(stream)
+        while block := list(islice(lines, self.LINES)):
+            if not self._add_block(block):
+                rows = csv.reader(chain(block, lines), delimiter=self.delimiter)
+                self.add_rows((read + rows.line_num, row) for row in rows)
+                return
+            read += len(block)
+
+    def _add_block(self, block: list[str]) -> bool:
+        """Add lines by the fast way; False, with nothing added, when one of them needs the careful way."""
+        cut, column, width = self.delimiter, self.column, self.width
+        labels, rests = [], []
+        for line in block:
+            line = line.rstrip("\r\n")
+            if '"' in line or line.count(cut) != width - 1:
+                return False
+            if column == 0:
+                label, _, rest = line.partition(cut)
+            elif column == width - 1:
+                rest, _, label = line.rpartition(cut)
+            else:
+                cells = line.split(cut, column + 1)
+                label, rest = cells.pop(column), cut.join(cells)
+            if not rest.strip():
+                return False
+            labels.append(label.strip())
+            rests.append(rest)
+        try:
+            x = np.loadtxt(rests, np.float32, comments=None, delimiter=cut, ndmin=2)  # [n,D]
+        except ValueError:
+            return False
+        if x.shape != (len(block), width - 1) or not np.isfinite(x).all():
+            return False
+        self.labels += labels
+        self.values.append(x)
+        return True
+
+    def add_rows(self, rows: Iterable[tuple[int, list[str]]]) -> None:
+        """Add (line number, cells) one by one. Raises DataError naming line and column of the first bad cell."""
+        for line, row in rows:
+            if not row:
+                continue  # a blank line
+            if len(row) != self.width:
+                raise DataError(
+                    f"{self.file}: line {line}: expected {self.width} columns as in the first row, found {len(row)}"
+                )
+            self.labels.append(row.pop(self.column).strip())
+            with np.errstate(over="ignore"):
+                try:
+                    x = np.array([row], np.float64).astype(np.float32)  # [1,D]
+                except ValueError:
+                    at = next((i for i, cell in enumerate(row) if not _is_number(cell)), 0)
+                    raise DataError(f"{self._cell(line, at)}: expected a number, found {row[at]!r}") from None
+            if not np.isfinite(x).all():
+                at = int(np.flatnonzero(~np.isfinite(x[0]))[0])
+                raise DataError(f"{self._cell(line, at)}: expected a finite number, found {row[at]!r}")
+            self.values.append(x)
+
+    def _cell(self, line: int, at: int) -> str:
+        """Where a number is: file, line, and column by number (from 1) and name; `at` leaves the label out."""
+        at += at >= self.column
+        name = f" ({self.names[at]})" if self.names else ""
+        return f"{self.file}: line {line}, column {at + 1}{name}"
 
 
 def _read_npy(where: str, file: IO[bytes], length: int) -> Array:

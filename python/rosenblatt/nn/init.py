@@ -73,6 +73,7 @@ _TABLE = {
 
 
 def names() -> list[str]:
+    """Names that `initialise` and the layers' `weight_init` understand."""
     return sorted(_TABLE)
 
 

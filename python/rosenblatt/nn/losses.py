@@ -41,12 +41,16 @@ class MSELoss(Loss):
 
 
 class PerceptronLoss(Loss):
-    """The perceptron criterion on net inputs [N,C] and labels [N]; see `ops.perceptron_loss`."""
+    """The perceptron criterion on net inputs [N,C] and labels [N]; see `ops.perceptron_loss`.
+
+    `strict` says where a unit fires: at net >= 0 (False) or at net > 0 (True).
+    """
 
     classifies = True
 
-    def __init__(self, reduction: str = "sum") -> None:
+    def __init__(self, reduction: str = "sum", strict: bool = False) -> None:
         super().__init__(reduction)
+        self.strict = bool(strict)
 
     def forward(self, prediction: Any, target: Any) -> Any:
-        return ops.perceptron_loss(prediction, target, reduction=self.reduction)
+        return ops.perceptron_loss(prediction, target, reduction=self.reduction, strict=self.strict)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import _core
 from ._common import OUT, Array, Tensor, X, axis_index, contiguous, empty_like, operand, operands, record
-from .elementwise import exp, greater_equal, mul, neg, square, sub
+from .elementwise import exp, greater, greater_equal, mul, neg, square, sub
 from .reduce import mean
 from .reduce import sum as sum_
 from .shape import reshape, transpose
@@ -19,7 +19,9 @@ __all__ = ["cross_entropy", "log_softmax", "mse_loss", "one_hot", "perceptron_lo
 
 def _last(name: str, x: Any, axis: int) -> tuple[Any, tuple[int, ...] | None]:
     """x with `axis` moved last, and the permutation that undoes it (None when it was last)."""
-    ndim = len(x.shape) if hasattr(x, "shape") else np.ndim(x)
+    if not hasattr(x, "shape"):
+        x = operand(name, x)
+    ndim = len(x.shape)
     if not ndim:
         raise ValueError(f"{name}: expected at least one axis, got a scalar")
     i = axis_index(name, axis, ndim)
@@ -79,7 +81,7 @@ def _labels(name: str, labels: Any, shape: tuple[int, ...], classes: int) -> Arr
         raise ValueError(f"{name}: expected labels of shape {shape}, got {a.shape}")
     if a.size and (a.min() < 0 or a.max() >= classes):
         raise ValueError(f"{name}: labels must be in [0, {classes}), got values from {a.min()} to {a.max()}")
-    return np.ascontiguousarray(a, dtype=np.int64)
+    return np.asarray(a, np.int64, order="C")
 
 
 def one_hot(labels: Any, classes: int, dtype: Any = np.float32) -> Array:
@@ -152,10 +154,12 @@ def mse_loss(prediction: X, target: Any, *, reduction: str = "mean") -> X:
     return _reduced("mse_loss", square(sub(prediction, target)), reduction)
 
 
-def perceptron_loss(net: X, labels: Any, *, reduction: str = "sum") -> X:
+def perceptron_loss(net: X, labels: Any, *, reduction: str = "sum", strict: bool = False) -> X:
     """The perceptron criterion sum (y_hat - y) * net with y_hat = step(net), one unit per class.
 
     net : [N,C] net inputs; labels : [N] integers, one-hot encoded as {0,1} targets y.
+    strict : a unit fires at net > 0 (notes A:M4, C:4b) instead of net >= 0 (notes C:1); they differ at net = 0 only,
+    where every unit stands before the first step from zero weights.
     Its gradient with respect to net is y_hat - y, so plain gradient descent with rate eta is Rosenblatt's error
     correction w += eta (y - y_hat) x (Rosenblatt 1958; notes C:1).
     """
@@ -163,5 +167,5 @@ def perceptron_loss(net: X, labels: Any, *, reduction: str = "sum") -> X:
     if a.ndim != 2:
         raise ValueError(f"perceptron_loss: expected net inputs [N,C], got shape {a.shape}")
     target = one_hot(_labels("perceptron_loss", labels, a.shape[:1], a.shape[1]), a.shape[1], a.dtype)
-    error = sub(greater_equal(a, 0.0), target)
+    error = sub(greater(a, 0.0) if strict else greater_equal(a, 0.0), target)
     return _reduced("perceptron_loss", sum_(mul(net, error), 1), reduction)

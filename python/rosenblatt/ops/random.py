@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ._common import Array, X, contiguous, empty, empty_like, operand, record
+from ._common import Array, Tensor, X, contiguous, empty, empty_like, operand, record
 
 __all__ = ["Stream", "dropout", "manual_seed", "normal", "stream", "uniform"]
 
@@ -78,7 +78,7 @@ def dropout(x: X, p: float = 0.5) -> X:
         raise ValueError(f"dropout: p must be in [0, 1), got {p!r}")
     a = operand("dropout", x)
     if p == 0.0:
-        return x
+        return x if isinstance(x, Tensor) else a
     return _masked(x, float(p), stream.take(a.size, a.itemsize))
 
 

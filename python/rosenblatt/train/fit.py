@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from .._config import _check_settings
+from .._config import check_settings
 from ..autograd import no_grad
 from ..nn.losses import CrossEntropyLoss, Loss, MSELoss
 from ..nn.module import Module, _observers
@@ -166,7 +166,7 @@ def fit(
     Returns the `History`. Ctrl-C ends the run early with `history.interrupted` set (and the best weights when
     `keep_best`). Raises ValueError/TypeError for data or options that do not fit, before any weight changes.
     """
-    _check_settings()
+    check_settings()
     epochs = _whole("fit", "epochs", epochs, 0)
     batch_size = _whole("fit", "batch_size", batch_size, 1)
     loss = _default_loss(y) if loss is None else loss
@@ -243,7 +243,7 @@ def _epoch(
         part = slice(batch * batch_size, (batch + 1) * batch_size)
         xb, yb = (xs[part], ys[part]) if order is None else (xs[order[part]], ys[order[part]])
         if augment is not None:
-            xb = float_array("fit: augment", augment(xb, rng), xs.dtype)
+            xb = float_array("fit: augment", augment(xb.copy() if order is None else xb, rng), xs.dtype)
         optimizer.zero_grad()
         out = model(wrap(xb))
         value = loss(out, yb)

@@ -1,7 +1,25 @@
-"""Pictures of runs: the training report and the small PNG and SVG writers it is made with."""
+"""Pictures: the report of a run, one HTML file, and plots for lessons; drawn by matplotlib (extra `demo`)."""
 
 from __future__ import annotations
 
+from .plots import (
+    activation_curves,
+    capacity_curve,
+    error_surface,
+    hidden_activities,
+    image_grid,
+    training_curves,
+)
 from .report import Run, confusion_matrix, write_report
 
-__all__ = ["Run", "confusion_matrix", "write_report"]
+__all__ = [
+    "Run",
+    "activation_curves",
+    "capacity_curve",
+    "confusion_matrix",
+    "error_surface",
+    "hidden_activities",
+    "image_grid",
+    "training_curves",
+    "write_report",
+]

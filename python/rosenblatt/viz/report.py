@@ -1,7 +1,8 @@
 """The report of a training run: one HTML file that opens offline, in light or dark.
 
 Promises: nothing outside the file is referred to (styles and pictures are inline), every text that came from data,
-options or file names is escaped, and it is written atomically. No picture library is needed.
+options or file names is escaped, and it is written atomically. Charts and pictures are matplotlib's, which is
+imported when a report is rendered; the same run gives the same bytes.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..io.atomic import write_text_atomic
-from . import png
-from .svg import Series, line_chart
+from ..io.extras import require
+from .figures import PURPOSE, Series, image_uri, line_chart, signed_uri
 
 __all__ = ["Run", "confusion_matrix", "write_report"]
 
@@ -26,9 +27,9 @@ Array = npt.NDArray[Any]
 
 _STYLE = """
 :root{color-scheme:light dark;--bg:#fbfaf8;--card:#fff;--fg:#1d1d1f;--dim:#6b6b70;--rule:#e4e2dd;--accent:#0b63a5;
---a:#0b63a5;--b:#c8501e;--good:46,125,80;--bad:190,60,40}
+--a:#0b63a5;--b:#c8501e;--c:#5d7f2b;--good:46,125,80;--bad:190,60,40}
 @media (prefers-color-scheme:dark){:root{--bg:#151618;--card:#1e2023;--fg:#e8e6e3;--dim:#9c9ca3;--rule:#34363b;
---accent:#6db3f2;--a:#6db3f2;--b:#f0935f;--good:90,190,130;--bad:235,110,85}}
+--accent:#6db3f2;--a:#6db3f2;--b:#f0935f;--c:#a9cf6a;--good:90,190,130;--bad:235,110,85}}
 *{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--fg);
 font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif}
 main{max-width:1080px;margin:0 auto;padding:40px 24px 64px}h1{font-size:30px;line-height:1.2;margin:0 0 4px;
@@ -44,8 +45,7 @@ justify-content:space-between;flex-wrap:wrap;gap:4px 16px}
 .legend{font-weight:400;color:var(--dim);display:flex;gap:14px}
 .legend b{color:var(--fg);font-weight:600;font-variant-numeric:tabular-nums}.legend i{display:inline-block;width:14px;
 height:3px;border-radius:2px;margin-right:6px;vertical-align:middle}svg{width:100%;height:auto;display:block}
-svg text{fill:var(--dim);font-size:12px;font-variant-numeric:tabular-nums}.grid{stroke:var(--rule);stroke-width:1}
-.line{fill:none;stroke-width:2;stroke-linejoin:round}.scroll{overflow-x:auto}
+svg text{font-variant-numeric:tabular-nums}svg path{stroke-linejoin:round}.scroll{overflow-x:auto}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:5px 12px;text-align:right;
 border-bottom:1px solid var(--rule);font-weight:400}th{color:var(--dim)}.keys td,.keys th{text-align:left;
 vertical-align:top}.keys th{white-space:nowrap;padding-left:0}.keys td{overflow-wrap:anywhere}.table td:first-child,
@@ -123,9 +123,9 @@ def _curves(run: Run) -> str:
     charts = []
     for key, title, percent in (("loss", "Loss", False), ("accuracy", "Accuracy", True)):
         lines = [Series("training", run.history.get(key, ()), "--a")]
-        for prefix, label in (("val_", "validation"), ("test_", "test")):
+        for prefix, label, colour in (("val_", "validation", "--b"), ("test_", "test", "--c")):
             if prefix + key in run.history:
-                lines.append(Series(label, run.history[prefix + key], "--b"))
+                lines.append(Series(label, run.history[prefix + key], colour))
         charts.append(line_chart(lines, run.epochs, title=title, x_label="epoch", percent=percent))
     rates = run.history.get("lr", ())
     if len(set(rates)) > 1:
@@ -192,8 +192,8 @@ def _filters(run: Run) -> str:
     colour = w.shape[3] == 3
     tiles = []
     for k in range(len(w)):
-        pixels = png.grey(0.5 + w[k] / (2 * (limit or 1.0))) if colour else png.signed(w[k].mean(axis=2), limit)
-        tiles.append(f'<figure><img {size} alt="unit {k}" src="{png.data_uri(pixels)}">{k}</figure>')
+        source = image_uri(0.5 + w[k] / (2 * (limit or 1.0))) if colour else signed_uri(w[k].mean(axis=2), limit)
+        tiles.append(f'<figure><img {size} alt="unit {k}" src="{source}">{k}</figure>')
     scale = "" if colour else f" Blue is negative, white zero, red positive; full colour is {limit:.3g}."
     if w.shape[3] not in (1, 3):
         scale += f" The mean over {w.shape[3]} input channels."
@@ -214,7 +214,7 @@ def _mistakes(run: Run, predicted: Array, losses: Array) -> str:
     for i in worst:
         picture = ""
         if images is not None:
-            picture = f'<img alt="sample {i}" src="{png.data_uri(png.to_rgb(images[i]))}">'
+            picture = f'<img alt="sample {i}" src="{image_uri(images[i])}">'
         true, guess = int(run.y[i]), int(predicted[i])
         cards.append(
             f'<figure class="card">{picture}<b>{escape(run.classes[true])}</b> read as '
@@ -237,7 +237,11 @@ def _losses(run: Run) -> Array:
 
 
 def render(run: Run) -> str:
-    """The report as HTML text. Raises ValueError when y, scores and classes do not belong together."""
+    """The report as HTML text.
+
+    Raises ValueError when y, scores and classes do not belong together, MissingExtraError without matplotlib.
+    """
+    require("matplotlib.figure", "demo", PURPOSE)
     n, k = len(run.y), len(run.classes)
     if run.scores.shape != (n, k):
         raise ValueError(f"report: expected scores [{n},{k}] for {n} samples, got {list(run.scores.shape)}")
@@ -275,6 +279,8 @@ def write_report(path: str | os.PathLike[str], run: Run) -> None:
     ------
     ValueError
         y, scores, images and classes do not belong together.
+    MissingExtraError
+        matplotlib is not installed.
     OSError
         the file could not be written.
     """
