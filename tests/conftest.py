@@ -1,4 +1,4 @@
-"""Shared fixtures. Every test starts from the same random stream, the default kernels and the process's thread count."""
+"""Shared fixtures. Every test starts from the same random stream and leaves kernels and thread count as they were."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 import rosenblatt as rb
 from rosenblatt import _core
 
@@ -23,7 +24,7 @@ def _clean_state():
 
 @pytest.fixture
 def run_python():
-    """Runs code in a fresh interpreter: run_python(code, *argv, env={...}, ok=True, timeout=...) -> CompletedProcess."""
+    """Runs code in a fresh interpreter: run_python(code, *argv, env={}, ok=True, timeout=...) -> CompletedProcess."""
 
     def run(code, *argv, env=None, ok=True, timeout=120, prefix=()):
         package = os.path.dirname(os.path.dirname(os.path.abspath(rb.__file__)))
@@ -32,7 +33,10 @@ def run_python():
         environment["PYTHONPATH"] = os.pathsep.join([package, tests, environment.get("PYTHONPATH", "")])
         environment.update(env or {})
         result = subprocess.run(
-            [*prefix, sys.executable, "-c", code, *map(str, argv)], env=environment, capture_output=True, text=True,
+            [*prefix, sys.executable, "-c", code, *map(str, argv)],
+            env=environment,
+            capture_output=True,
+            text=True,
             timeout=timeout,
         )
         if ok:

@@ -1,6 +1,6 @@
 """A seeded random caller of the compiled module: `python hostile.py SEED COUNT` makes COUNT hostile calls.
 
-Prints the call about to be made when RB_HOSTILE_LOG names a file (its last line is the culprit after a crash), and exits 1
+Writes the call about to be made to the file that RB_HOSTILE_LOG names (after a crash it holds the culprit), and exits 1
 when a call raises anything but TypeError, ValueError or MemoryError.
 """
 
@@ -11,15 +11,60 @@ import sys
 import warnings
 
 import numpy as np
+
 import rosenblatt as rb
 from rosenblatt import _core
 
 SIZES = [0, 1, 1, 2, 2, 3, 3, 4, 5, 7, 8, 16, 17, 33]
-INTEGERS = [0, 1, 1, 1, 2, 2, 3, 5, 7, -1, 64, 2**20, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 - 1, -(2**63), 2**63, 2**64, -(2**70)]
+INTEGERS = [
+    0,
+    1,
+    1,
+    1,
+    2,
+    2,
+    3,
+    5,
+    7,
+    -1,
+    64,
+    2**20,
+    2**31 - 1,
+    2**31,
+    2**40,
+    2**62,
+    2**63 - 1,
+    -(2**63),
+    2**63,
+    2**64,
+    -(2**70),
+]
 REALS = [0.0, 1.0, -1.0, 0.5, 1e-8, 0.999, 1e300, -1e300, float("nan"), float("inf"), -float("inf"), 1, True, 2**70]
-JUNK = [None, "x", b"x", [], [1.0], (1, 2), {}, object(), 1.5, 3, True, float, np.float32(1), np.arange(3, dtype=object),
-        np.array(["a"]), np.zeros(3, np.complex64), np.zeros(3, bool), np.zeros((1,) * 9), np.zeros(3, np.float16),
-        np.array("2020", "M8[D]"), np.zeros(2, [("a", "f4")]), memoryview(b"abcd"), np.ma.masked_array([1.0], [True])]
+JUNK = [
+    None,
+    "x",
+    b"x",
+    [],
+    [1.0],
+    (1, 2),
+    {},
+    object(),
+    1.5,
+    3,
+    True,
+    float,
+    np.float32(1),
+    np.arange(3, dtype=object),
+    np.array(["a"]),
+    np.zeros(3, np.complex64),
+    np.zeros(3, bool),
+    np.zeros((1,) * 9),
+    np.zeros(3, np.float16),
+    np.array("2020", "M8[D]"),
+    np.zeros(2, [("a", "f4")]),
+    memoryview(b"abcd"),
+    np.ma.masked_array([1.0], [True]),
+]
 RANKS = {"x": 4, "w": 4, "dy": 4, "idx": 4, "labels": 1, "bias": 1}
 
 
@@ -114,8 +159,11 @@ def mutate(rng, value):
 
 def random_arguments(rng, fields):
     dims = shape(rng, 4)
-    hint = {"dtype": rng.choice([np.float32, np.float64]), "last": None,
-            "shapes": [dims[:k] for k in range(5)] + [(dims[0], *dims[2:]), dims[:1] + dims[3:]]}
+    hint = {
+        "dtype": rng.choice([np.float32, np.float64]),
+        "last": None,
+        "shapes": [dims[:k] for k in range(5)] + [(dims[0], *dims[2:]), dims[:1] + dims[3:]],
+    }
     args = []
     for field in fields:
         kind = field[1]

@@ -1,8 +1,8 @@
-"""One `KernelSpec` per op of the compiled table: calls with their float64 reference. test_kernels.py runs templates over it.
+"""One `KernelSpec` per op of the compiled table: calls and their float64 reference, for the templates of test_kernels.
 
 Arguments are listed in the order of the op's fields (workspace left out; a seed is two integers). Float views are
-float64 arrays that the templates convert, outputs are `Out(shape)`, buffers that are read and written are `InOut(array)`.
-A reference returns one (expected, bound) or expected per output; integers compare exactly.
+float64 arrays that the templates convert, outputs are `Out(shape)`, buffers that are read and written are
+`InOut(array)`. A reference returns one (expected, bound) or expected per output; integers compare exactly.
 """
 
 from __future__ import annotations
@@ -60,8 +60,16 @@ def distinct(rng, shape, gap=0.03):
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 1e30, -1e30, 1e-30, 100.5, -100.5, 1000.0, -1000.0])
 SHAPES = [(), (1,), (0,), (7,), (16,), (37,), (3, 5), (4, 0, 3), (2, 3, 1, 19), (1, 1, 2, 2, 1, 3, 1, 2)]
 BROADCASTS = [
-    ((3, 5), (5,)), ((5,), (3, 5)), ((3, 1), (1, 17)), ((), (4, 3)), ((2, 1, 13), (4, 1)), ((1,), (1,)), ((0,), (1,)),
-    ((4, 1, 33), (4, 2, 1)), ((2, 3, 4), (2, 3, 4)), ((1, 70), (5, 70)),
+    ((3, 5), (5,)),
+    ((5,), (3, 5)),
+    ((3, 1), (1, 17)),
+    ((), (4, 3)),
+    ((2, 1, 13), (4, 1)),
+    ((1,), (1,)),
+    ((0,), (1,)),
+    ((4, 1, 33), (4, 2, 1)),
+    ((2, 3, 4), (2, 3, 4)),
+    ((1, 70), (5, 70)),
 ]
 EDGE = [31, 32, 33, 63, 64, 65, 129]  # around vector lengths
 
@@ -77,21 +85,34 @@ def _copy(rng):
     ]
 
 
-kernel("copy", _copy, lambda rng: [Case("big", (rng.standard_normal((301, 1001)), Out((301, 1001))))],
-       lambda x, y: np.broadcast_to(x, y.shape), ulps=0)
-kernel("fill", lambda rng: [Case(str(s), (Out(s), v)) for s in SHAPES for v in (0.0, -1.5)],
-       lambda rng: [Case("big", (Out((301, 1001)), 2.5))], lambda y, value: np.full(y.shape, value), ulps=0)
-kernel("cast", lambda rng: [Case(str(s), (rng.standard_normal(s), Out(s))) for s in SHAPES],
-       lambda rng: [Case("big", (rng.standard_normal((301, 1001)), Out((301, 1001))))], lambda x, y: x, ulps=1)
+kernel(
+    "copy",
+    _copy,
+    lambda rng: [Case("big", (rng.standard_normal((301, 1001)), Out((301, 1001))))],
+    lambda x, y: np.broadcast_to(x, y.shape),
+    ulps=0,
+)
+kernel(
+    "fill",
+    lambda rng: [Case(str(s), (Out(s), v)) for s in SHAPES for v in (0.0, -1.5)],
+    lambda rng: [Case("big", (Out((301, 1001)), 2.5))],
+    lambda y, value: np.full(y.shape, value),
+    ulps=0,
+)
+kernel(
+    "cast",
+    lambda rng: [Case(str(s), (rng.standard_normal(s), Out(s))) for s in SHAPES],
+    lambda rng: [Case("big", (rng.standard_normal((301, 1001)), Out((301, 1001))))],
+    lambda x, y: x,
+    ulps=1,
+)
 
 # --- elementwise
 
 
 def _binary(draw, special=True):
     def cases(rng):
-        out = [
-            Case(f"{a},{b}", (draw(rng, a), draw(rng, b), Out(np.broadcast_shapes(a, b)))) for a, b in BROADCASTS
-        ]
+        out = [Case(f"{a},{b}", (draw(rng, a), draw(rng, b), Out(np.broadcast_shapes(a, b)))) for a, b in BROADCASTS]
         out += [Case(str(s), (draw(rng, s), draw(rng, s), Out(s))) for s in [*SHAPES, *((n,) for n in EDGE)]]
         if special:
             a, b = np.meshgrid(SPECIAL, SPECIAL)
@@ -179,9 +200,13 @@ def _act_dx(name, value, slope):
         d = slope(y)
         return dy * d, np.abs(dy) * (np.abs(d) + 1)
 
-    kernel(name, cases,
-           lambda rng: [Case("big", (value(rng, (301, 1001)), rng.standard_normal((301, 1001)), Out((301, 1001))))],
-           reference, 3)
+    kernel(
+        name,
+        cases,
+        lambda rng: [Case("big", (value(rng, (301, 1001)), rng.standard_normal((301, 1001)), Out((301, 1001))))],
+        reference,
+        3,
+    )
 
 
 _act_dx("relu_dx", lambda rng, s: np.maximum(rng.standard_normal(s), 0), lambda y: (y > 0) * 1.0)
@@ -190,8 +215,19 @@ _act_dx("sigmoid_dx", lambda rng, s: ref.sigmoid(rng.standard_normal(s)), lambda
 
 # --- reductions [A,R,B] -> [A,B]
 
-ROWS = [(1, 1, 1), (3, 7, 5), (1, 1000, 1), (5, 1, 3), (2, 129, 1), (1, 64, 70), (7, 33, 17), (0, 3, 2), (2, 3, 0),
-        (1, 5000, 1), (3, 300, 2)]
+ROWS = [
+    (1, 1, 1),
+    (3, 7, 5),
+    (1, 1000, 1),
+    (5, 1, 3),
+    (2, 129, 1),
+    (1, 64, 70),
+    (7, 33, 17),
+    (0, 3, 2),
+    (2, 3, 0),
+    (1, 5000, 1),
+    (3, 300, 2),
+]
 
 
 def _reduction(name, function, draw=_normal, empty=False, params=(), ulps=0.0, special=True):
@@ -222,8 +258,14 @@ def _reduction(name, function, draw=_normal, empty=False, params=(), ulps=0.0, s
     kernel(name, cases, big, reference, ulps)
 
 
-_reduction("sum", lambda x, scale: (scale * x.sum(1), abs(scale) * np.abs(x).sum(1)), empty=True, params=(0.37,), ulps=4,
-           special=False)
+_reduction(
+    "sum",
+    lambda x, scale: (scale * x.sum(1), abs(scale) * np.abs(x).sum(1)),
+    empty=True,
+    params=(0.37,),
+    ulps=4,
+    special=False,
+)
 _reduction("max", lambda x: x.max(1) if x.shape[1] else np.zeros((x.shape[0], x.shape[2])))
 _reduction("min", lambda x: x.min(1) if x.shape[1] else np.zeros((x.shape[0], x.shape[2])))
 _reduction("argmax", lambda x: x.argmax(1))
@@ -243,8 +285,9 @@ def _softmax(name, function):
         steep = np.array([[1000.0, 0.0, -1000.0], [5.0, 5.0, 5.0], [-1e4, -1e4, -1e4 - 2]])
         return [*out, Case("steep", (steep, Out(steep.shape)))]
 
-    kernel(name, cases, lambda rng: [Case("big", (_rows(rng, (997, 101)), Out((997, 101))))],
-           lambda x, y: function(x), 4)
+    kernel(
+        name, cases, lambda rng: [Case("big", (_rows(rng, (997, 101)), Out((997, 101))))], lambda x, y: function(x), 4
+    )
 
 
 _softmax("softmax", ref.softmax)
@@ -283,10 +326,20 @@ def _xent_dx(rng, s):
     return Case(str(s), (ref.softmax(_rows(rng, s))[0], rng.integers(0, s[1], s[0]), rng.standard_normal(s[0]), Out(s)))
 
 
-kernel("softmax_xent", lambda rng: [_xent(rng, s) for s in LABELLED], lambda rng: [_xent(rng, (997, 101))],
-       lambda x, labels, loss, probs: [ref.cross_entropy(x, labels), ref.softmax(x)], 4)
-kernel("softmax_xent_dx", lambda rng: [_xent_dx(rng, s) for s in LABELLED], lambda rng: [_xent_dx(rng, (997, 101))],
-       lambda p, labels, g, dx: ((p - ref.one_hot(labels, p.shape[1])) * g[:, None], np.abs(g)[:, None] * (p + 1)), 2)
+kernel(
+    "softmax_xent",
+    lambda rng: [_xent(rng, s) for s in LABELLED],
+    lambda rng: [_xent(rng, (997, 101))],
+    lambda x, labels, loss, probs: [ref.cross_entropy(x, labels), ref.softmax(x)],
+    4,
+)
+kernel(
+    "softmax_xent_dx",
+    lambda rng: [_xent_dx(rng, s) for s in LABELLED],
+    lambda rng: [_xent_dx(rng, (997, 101))],
+    lambda p, labels, g, dx: ((p - ref.one_hot(labels, p.shape[1])) * g[:, None], np.abs(g)[:, None] * (p + 1)),
+    2,
+)
 
 # --- matrix product
 
@@ -294,19 +347,38 @@ kernel("softmax_xent_dx", lambda rng: [_xent_dx(rng, s) for s in LABELLED], lamb
 def _gemm_case(rng, m, k, n, bias=True, alpha=1.0, beta=0.0, act=0, batch=(), shared=True):
     return Case(
         f"{batch}{m}x{k}x{n} bias={bias} alpha={alpha} beta={beta} act={act}",
-        (rng.standard_normal((*batch, m, k)), rng.standard_normal((*batch, k, n)),
-         rng.standard_normal((n,) if shared else (*batch, n)) if bias else None,
-         InOut(rng.standard_normal((*batch, m, n)) if beta else np.full((*batch, m, n), np.nan)), alpha, beta, act),
+        (
+            rng.standard_normal((*batch, m, k)),
+            rng.standard_normal((*batch, k, n)),
+            rng.standard_normal((n,) if shared else (*batch, n)) if bias else None,
+            InOut(rng.standard_normal((*batch, m, n)) if beta else np.full((*batch, m, n), np.nan)),
+            alpha,
+            beta,
+            act,
+        ),
     )
 
 
 def _gemm(rng):
     out = [
         _gemm_case(rng, m, k, n, bias=bool(i % 2), act=i % 4)
-        for i, (m, k, n) in enumerate([
-            (1, 1, 1), (1, 7, 5), (5, 7, 1), (14, 32, 32), (15, 33, 31), (13, 64, 65), (3, 300, 2), (37, 5, 97),
-            (64, 17, 48), (1, 200, 129), (129, 31, 1), (2, 3, 300), (61, 259, 67),
-        ])
+        for i, (m, k, n) in enumerate(
+            [
+                (1, 1, 1),
+                (1, 7, 5),
+                (5, 7, 1),
+                (14, 32, 32),
+                (15, 33, 31),
+                (13, 64, 65),
+                (3, 300, 2),
+                (37, 5, 97),
+                (64, 17, 48),
+                (1, 200, 129),
+                (129, 31, 1),
+                (2, 3, 300),
+                (61, 259, 67),
+            ]
+        )
     ]
     out += [
         _gemm_case(rng, 9, 11, 35, True, alpha, beta, act)
@@ -318,8 +390,17 @@ def _gemm(rng):
     return out
 
 
-kernel("gemm", _gemm, lambda rng: [_gemm_case(rng, 301, 149, 257), _gemm_case(rng, 7, 1500, 60),
-                                   _gemm_case(rng, 40, 60, 50, batch=(11,))], ref.gemm, 4)
+kernel(
+    "gemm",
+    _gemm,
+    lambda rng: [
+        _gemm_case(rng, 301, 149, 257),
+        _gemm_case(rng, 7, 1500, 60),
+        _gemm_case(rng, 40, 60, 50, batch=(11,)),
+    ],
+    ref.gemm,
+    4,
+)
 
 # --- convolution; geometry: (N,H,W,C, K,R,S, stride, pad, dilation, groups)
 
@@ -373,22 +454,46 @@ def _each(make, table):
     return lambda rng: [make(rng, g, i) for i, g in enumerate(table)]
 
 
-kernel("conv2d", _each(_conv, CONVOLUTIONS), _each(_conv, BIG_CONVOLUTIONS),
-       lambda x, w, b, y, sh, sw, ph, pw, dh, dw, groups, act:
-       ref.conv2d(x, w, b, y.shape[1], y.shape[2], (sh, sw), (ph, pw), (dh, dw), groups, act), 4)
-kernel("conv2d_dx", _each(_conv_dx, CONVOLUTIONS), _each(_conv_dx, BIG_CONVOLUTIONS),
-       lambda dy, w, dx, sh, sw, ph, pw, dh, dw, groups:
-       ref.conv2d_dx(dy, w, dx.shape, (sh, sw), (ph, pw), (dh, dw), groups), 4)
-kernel("conv2d_dw", _each(_conv_dw, CONVOLUTIONS), _each(_conv_dw, BIG_CONVOLUTIONS),
-       lambda x, dy, dw, sh, sw, ph, pw, dh, dwi, groups:
-       ref.conv2d_dw(x, dy, dw.shape, (sh, sw), (ph, pw), (dh, dwi), groups), 4)
+kernel(
+    "conv2d",
+    _each(_conv, CONVOLUTIONS),
+    _each(_conv, BIG_CONVOLUTIONS),
+    lambda x, w, b, y, sh, sw, ph, pw, dh, dw, groups, act: ref.conv2d(
+        x, w, b, y.shape[1], y.shape[2], (sh, sw), (ph, pw), (dh, dw), groups, act
+    ),
+    4,
+)
+kernel(
+    "conv2d_dx",
+    _each(_conv_dx, CONVOLUTIONS),
+    _each(_conv_dx, BIG_CONVOLUTIONS),
+    lambda dy, w, dx, sh, sw, ph, pw, dh, dw, groups: ref.conv2d_dx(
+        dy, w, dx.shape, (sh, sw), (ph, pw), (dh, dw), groups
+    ),
+    4,
+)
+kernel(
+    "conv2d_dw",
+    _each(_conv_dw, CONVOLUTIONS),
+    _each(_conv_dw, BIG_CONVOLUTIONS),
+    lambda x, dy, dw, sh, sw, ph, pw, dh, dwi, groups: ref.conv2d_dw(
+        x, dy, dw.shape, (sh, sw), (ph, pw), (dh, dwi), groups
+    ),
+    4,
+)
 
 # --- pooling; (shape of x, kernel, stride, pad)
 
 POOLS = [
-    ((1, 1, 1, 1), (1, 1), (1, 1), (0, 0)), ((2, 6, 8, 3), (2, 2), (2, 2), (0, 0)), ((1, 7, 9, 6), (3, 2), (2, 1), (1, 1)),
-    ((2, 5, 5, 17), (2, 2), (1, 1), (0, 0)), ((1, 9, 7, 32), (3, 3), (3, 3), (1, 1)), ((3, 4, 4, 1), (4, 4), (4, 4), (0, 0)),
-    ((1, 8, 5, 16), (2, 3), (3, 4), (0, 0)), ((0, 4, 4, 2), (2, 2), (2, 2), (0, 0)), ((2, 6, 6, 37), (2, 2), (2, 2), (0, 0)),
+    ((1, 1, 1, 1), (1, 1), (1, 1), (0, 0)),
+    ((2, 6, 8, 3), (2, 2), (2, 2), (0, 0)),
+    ((1, 7, 9, 6), (3, 2), (2, 1), (1, 1)),
+    ((2, 5, 5, 17), (2, 2), (1, 1), (0, 0)),
+    ((1, 9, 7, 32), (3, 3), (3, 3), (1, 1)),
+    ((3, 4, 4, 1), (4, 4), (4, 4), (0, 0)),
+    ((1, 8, 5, 16), (2, 3), (3, 4), (0, 0)),
+    ((0, 4, 4, 2), (2, 2), (2, 2), (0, 0)),
+    ((2, 6, 6, 37), (2, 2), (2, 2), (0, 0)),
     ((1, 6, 6, 6), (5, 5), (1, 1), (2, 2)),
 ]
 BIG_POOLS = [((16, 29, 31, 16), (2, 2), (2, 2), (0, 0)), ((7, 30, 28, 37), (3, 3), (2, 2), (1, 1))]
@@ -436,15 +541,35 @@ def _pairs(a):
     return tuple((a[i], a[i + 1]) for i in range(0, 6, 2))
 
 
-kernel("max_pool2d", _max_pools, _each(_max_pool, BIG_POOLS),
-       lambda x, y, idx, *g: list(ref.max_pool2d(x, y.shape[1], y.shape[2], *_pairs(g))), 0)
-kernel("max_pool2d_dx", _each(_max_pool_dx, POOLS), _each(_max_pool_dx, BIG_POOLS),
-       lambda dy, idx, dx: ref.scatter(dy, idx, dx.shape), 4)
+kernel(
+    "max_pool2d",
+    _max_pools,
+    _each(_max_pool, BIG_POOLS),
+    lambda x, y, idx, *g: list(ref.max_pool2d(x, y.shape[1], y.shape[2], *_pairs(g))),
+    0,
+)
+kernel(
+    "max_pool2d_dx",
+    _each(_max_pool_dx, POOLS),
+    _each(_max_pool_dx, BIG_POOLS),
+    lambda dy, idx, dx: ref.scatter(dy, idx, dx.shape),
+    4,
+)
 kernel("max_pool2d_gather", _each(_gather, POOLS), _each(_gather, BIG_POOLS), lambda x, idx, y: ref.gather(x, idx), 0)
-kernel("avg_pool2d", _each(_avg_pool, POOLS + POOLS[::-1]), _each(_avg_pool, BIG_POOLS),
-       lambda x, y, *g: ref.avg_pool2d(x, y.shape[1], y.shape[2], *_pairs(g), g[6]), 4)
-kernel("avg_pool2d_dx", _each(_avg_pool_dx, POOLS + POOLS[::-1]), _each(_avg_pool_dx, BIG_POOLS),
-       lambda dy, dx, *g: ref.avg_pool2d_dx(dy, dx.shape, *_pairs(g), g[6]), 4)
+kernel(
+    "avg_pool2d",
+    _each(_avg_pool, POOLS + POOLS[::-1]),
+    _each(_avg_pool, BIG_POOLS),
+    lambda x, y, *g: ref.avg_pool2d(x, y.shape[1], y.shape[2], *_pairs(g), g[6]),
+    4,
+)
+kernel(
+    "avg_pool2d_dx",
+    _each(_avg_pool_dx, POOLS + POOLS[::-1]),
+    _each(_avg_pool_dx, BIG_POOLS),
+    lambda dy, dx, *g: ref.avg_pool2d_dx(dy, dx.shape, *_pairs(g), g[6]),
+    4,
+)
 
 # --- images
 
@@ -456,11 +581,22 @@ def _warp(rng, shape, size):
     return Case(f"{shape}->{size}", (rng.standard_normal(shape), m, Out((shape[0], *size, shape[3]))))
 
 
-kernel("warp_affine",
-       lambda rng: [_warp(rng, *s) for s in [((2, 5, 6, 1), (5, 6)), ((3, 7, 4, 3), (5, 9)), ((1, 8, 8, 17), (8, 8)),
-                                             ((0, 4, 4, 1), (4, 4)), ((1, 1, 1, 2), (3, 3))]],
-       lambda rng: [_warp(rng, (40, 32, 32, 1), (32, 32))],
-       lambda x, m, y: ref.warp_affine(x, m, *y.shape[1:3]), 8)
+kernel(
+    "warp_affine",
+    lambda rng: [
+        _warp(rng, *s)
+        for s in [
+            ((2, 5, 6, 1), (5, 6)),
+            ((3, 7, 4, 3), (5, 9)),
+            ((1, 8, 8, 17), (8, 8)),
+            ((0, 4, 4, 1), (4, 4)),
+            ((1, 1, 1, 2), (3, 3)),
+        ]
+    ],
+    lambda rng: [_warp(rng, (40, 32, 32, 1), (32, 32))],
+    lambda x, m, y: ref.warp_affine(x, m, *y.shape[1:3]),
+    8,
+)
 
 # --- random numbers
 
@@ -471,23 +607,44 @@ def _random(a, b):
     return lambda rng: [Case(f"{s} {seed}", (Out(s), a, b, *seed)) for s in [*SHAPES, (129,), (65,)] for seed in SEEDS]
 
 
-kernel("uniform", _random(-1.5, 2.0), lambda rng: [Case("big", (Out((301, 1001)), 0.0, 1.0, 5, 9))],
-       lambda y, low, high, key, counter, dtype: ref.uniform(y.shape, low, high, dtype, key, counter), 2, True)
-kernel("normal", _random(0.5, 2.0), lambda rng: [Case("big", (Out((301, 1001)), 0.0, 1.0, 5, 9))],
-       lambda y, mean, std, key, counter, dtype: ref.normal(y.shape, mean, std, dtype, key, counter), 4, True)
-kernel("dropout",
-       lambda rng: [Case(f"{s} {p}", (rng.standard_normal(s), Out(s), p, 11, 3)) for s in [*SHAPES, (129,)]
-                    for p in (0.0, 0.3, 0.5, 0.9)],
-       lambda rng: [Case("big", (rng.standard_normal((301, 1001)), Out((301, 1001)), 0.4, 11, 3))],
-       lambda x, y, p, key, counter, dtype: ref.dropout(x, p, dtype, key, counter), 2, True)
+kernel(
+    "uniform",
+    _random(-1.5, 2.0),
+    lambda rng: [Case("big", (Out((301, 1001)), 0.0, 1.0, 5, 9))],
+    lambda y, low, high, key, counter, dtype: ref.uniform(y.shape, low, high, dtype, key, counter),
+    2,
+    True,
+)
+kernel(
+    "normal",
+    _random(0.5, 2.0),
+    lambda rng: [Case("big", (Out((301, 1001)), 0.0, 1.0, 5, 9))],
+    lambda y, mean, std, key, counter, dtype: ref.normal(y.shape, mean, std, dtype, key, counter),
+    4,
+    True,
+)
+kernel(
+    "dropout",
+    lambda rng: [
+        Case(f"{s} {p}", (rng.standard_normal(s), Out(s), p, 11, 3))
+        for s in [*SHAPES, (129,)]
+        for p in (0.0, 0.3, 0.5, 0.9)
+    ],
+    lambda rng: [Case("big", (rng.standard_normal((301, 1001)), Out((301, 1001)), 0.4, 11, 3))],
+    lambda x, y, p, key, counter, dtype: ref.dropout(x, p, dtype, key, counter),
+    2,
+    True,
+)
 
 # --- optimisers
 
 
 def _sgd(rng, s, lr, momentum, dampening, decay, nesterov, first):
     m = InOut(rng.standard_normal(s)) if momentum else None
-    return Case(f"{s} {lr, momentum, dampening, decay, nesterov, first}",
-                (InOut(rng.standard_normal(s)), rng.standard_normal(s), m, lr, momentum, dampening, decay, nesterov, first))
+    return Case(
+        f"{s} {lr, momentum, dampening, decay, nesterov, first}",
+        (InOut(rng.standard_normal(s)), rng.standard_normal(s), m, lr, momentum, dampening, decay, nesterov, first),
+    )
 
 
 def _sgd_reference(p, g, m, lr, momentum, dampening, decay, nesterov, first):
@@ -496,28 +653,64 @@ def _sgd_reference(p, g, m, lr, momentum, dampening, decay, nesterov, first):
     return [(new, np.abs(p) + 2 * lr * size), *([(moved, size)] if momentum else [])]
 
 
-kernel("sgd_update",
-       lambda rng: [_sgd(rng, s, *o) for s in [(1,), (0,), (37,), (3, 5), (129,)]
-                    for o in [(0.1, 0.0, 0.0, 0.0, 0, 1), (0.1, 0.0, 0.0, 0.3, 0, 0), (0.05, 0.9, 0.0, 0.01, 0, 0),
-                              (0.05, 0.9, 0.2, 0.0, 0, 0), (0.05, 0.9, 0.2, 0.0, 0, 1), (0.05, 0.8, 0.0, 0.1, 1, 0),
-                              (0.05, 0.8, 0.0, 0.1, 1, 1)]],
-       lambda rng: [_sgd(rng, (301, 1001), 0.05, 0.9, 0.0, 0.01, 1, 0)], _sgd_reference, 4)
+kernel(
+    "sgd_update",
+    lambda rng: [
+        _sgd(rng, s, *o)
+        for s in [(1,), (0,), (37,), (3, 5), (129,)]
+        for o in [
+            (0.1, 0.0, 0.0, 0.0, 0, 1),
+            (0.1, 0.0, 0.0, 0.3, 0, 0),
+            (0.05, 0.9, 0.0, 0.01, 0, 0),
+            (0.05, 0.9, 0.2, 0.0, 0, 0),
+            (0.05, 0.9, 0.2, 0.0, 0, 1),
+            (0.05, 0.8, 0.0, 0.1, 1, 0),
+            (0.05, 0.8, 0.0, 0.1, 1, 1),
+        ]
+    ],
+    lambda rng: [_sgd(rng, (301, 1001), 0.05, 0.9, 0.0, 0.01, 1, 0)],
+    _sgd_reference,
+    4,
+)
 
 
 def _adam(rng, s, decay, decoupled, step):
-    return Case(f"{s} {decay, decoupled, step}",
-                (InOut(rng.standard_normal(s)), rng.standard_normal(s), InOut(rng.standard_normal(s)),
-                 InOut(rng.uniform(0.01, 2, s)), 0.01, 0.9, 0.999, 1e-8, decay, decoupled, step))
+    return Case(
+        f"{s} {decay, decoupled, step}",
+        (
+            InOut(rng.standard_normal(s)),
+            rng.standard_normal(s),
+            InOut(rng.standard_normal(s)),
+            InOut(rng.uniform(0.01, 2, s)),
+            0.01,
+            0.9,
+            0.999,
+            1e-8,
+            decay,
+            decoupled,
+            step,
+        ),
+    )
 
 
 def _adam_reference(p, g, m, v, *o):
     new, m2, v2 = ref.adam(p, g, m, v, *o)
     with np.errstate(all="ignore"):
-        return [(new, np.abs(p) + 4 * np.abs(new - p)), (m2, np.abs(m) + np.abs(g) + np.abs(p)),
-                (v2, v2 + (np.abs(g) + np.abs(p)) ** 2 * 0.001)]
+        return [
+            (new, np.abs(p) + 4 * np.abs(new - p)),
+            (m2, np.abs(m) + np.abs(g) + np.abs(p)),
+            (v2, v2 + (np.abs(g) + np.abs(p)) ** 2 * 0.001),
+        ]
 
 
-kernel("adam_update",
-       lambda rng: [_adam(rng, s, *o) for s in [(1,), (0,), (37,), (3, 5), (129,)]
-                    for o in [(0.0, 0, 1), (0.1, 0, 2), (0.1, 1, 1), (0.01, 1, 1000), (0.0, 0, 10**6)]],
-       lambda rng: [_adam(rng, (301, 1001), 0.01, 1, 5)], _adam_reference, 8)
+kernel(
+    "adam_update",
+    lambda rng: [
+        _adam(rng, s, *o)
+        for s in [(1,), (0,), (37,), (3, 5), (129,)]
+        for o in [(0.0, 0, 1), (0.1, 0, 2), (0.1, 1, 1), (0.01, 1, 1000), (0.0, 0, 10**6)]
+    ],
+    lambda rng: [_adam(rng, (301, 1001), 0.01, 1, 5)],
+    _adam_reference,
+    8,
+)

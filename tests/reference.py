@@ -79,7 +79,9 @@ def _conv_dx(dy, w, shape, stride, pad, dil, groups):
         h, v = p * stride[0] + i * dil[0] - pad[0], q * stride[1] + j * dil[1] - pad[1]
         if 0 <= h < shape[1] and 0 <= v < shape[2]:
             for g in range(groups):
-                dx[:, h, v, g * cg : (g + 1) * cg] += dy[:, p, q, g * kg : (g + 1) * kg] @ w[g * kg : (g + 1) * kg, i, j]
+                dx[:, h, v, g * cg : (g + 1) * cg] += (
+                    dy[:, p, q, g * kg : (g + 1) * kg] @ w[g * kg : (g + 1) * kg, i, j]
+                )
     return dx
 
 
@@ -233,7 +235,12 @@ def philox_words(key, counter, blocks):
     for _ in range(10):
         p0, p1 = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
         low = np.uint64(mask)
-        c = [(p1 >> np.uint64(32)) ^ c[1] ^ np.uint64(k0), p1 & low, (p0 >> np.uint64(32)) ^ c[3] ^ np.uint64(k1), p0 & low]
+        c = [
+            (p1 >> np.uint64(32)) ^ c[1] ^ np.uint64(k0),
+            p1 & low,
+            (p0 >> np.uint64(32)) ^ c[3] ^ np.uint64(k1),
+            p0 & low,
+        ]
         k0, k1 = (k0 + 0x9E3779B9) & mask, (k1 + 0xBB67AE85) & mask
     return np.stack(c, 1).astype(np.uint32) if blocks else np.zeros((0, 4), np.uint32)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import rosenblatt as rb
-from rosenblatt import Parameter, Tensor, nn, optim
 from test_nn import F64, draw
 from test_optim import ADAM, SGD, gradients, run
+
+import rosenblatt as rb
+from rosenblatt import Tensor, nn, optim
 
 torch = pytest.importorskip("torch")
 
@@ -25,10 +26,17 @@ def test_layers():
         ours, want = layer(a), other(theirs)
         ours.sum().backward()
         want.sum().backward()
-        for got, expected in [(ours.data, want), (a.grad.data, theirs.grad), (layer.weight.grad.data, other.weight.grad)]:
+        for got, expected in [
+            (ours.data, want),
+            (a.grad.data, theirs.grad),
+            (layer.weight.grad.data, other.weight.grad),
+        ]:
             np.testing.assert_allclose(got.transpose(0, 3, 1, 2), expected.detach().numpy(), rtol=2e-4, atol=2e-4)
-    for ours, other in [(nn.MaxPool2d(3, 2, 1), torch.nn.MaxPool2d(3, 2, 1)), (nn.AvgPool2d(2), torch.nn.AvgPool2d(2)),
-                        (nn.AvgPool2d(3, 2, 1, False), torch.nn.AvgPool2d(3, 2, 1, count_include_pad=False))]:
+    for ours, other in [
+        (nn.MaxPool2d(3, 2, 1), torch.nn.MaxPool2d(3, 2, 1)),
+        (nn.AvgPool2d(2), torch.nn.AvgPool2d(2)),
+        (nn.AvgPool2d(3, 2, 1, False), torch.nn.AvgPool2d(3, 2, 1, count_include_pad=False)),
+    ]:
         a, theirs.grad = Tensor(x, requires_grad=True), None
         y, want = ours(a), other(theirs)
         (y * y).sum().backward()
@@ -73,8 +81,18 @@ def test_a_network_trains_alike():
     ours = rb.models.build("lenet5")
     t = torch.nn
     theirs = t.Sequential(
-        t.Conv2d(1, 6, 5), t.ReLU(), t.MaxPool2d(2), t.Conv2d(6, 16, 5), t.ReLU(), t.MaxPool2d(2), t.Flatten(),
-        t.Linear(400, 120), t.ReLU(), t.Linear(120, 84), t.ReLU(), t.Linear(84, 10),
+        t.Conv2d(1, 6, 5),
+        t.ReLU(),
+        t.MaxPool2d(2),
+        t.Conv2d(6, 16, 5),
+        t.ReLU(),
+        t.MaxPool2d(2),
+        t.Flatten(),
+        t.Linear(400, 120),
+        t.ReLU(),
+        t.Linear(120, 84),
+        t.ReLU(),
+        t.Linear(84, 10),
     )
     with torch.no_grad():
         for p, q in zip(theirs.parameters(), ours.parameters(), strict=True):

@@ -8,6 +8,7 @@ import weakref
 
 import numpy as np
 import pytest
+
 import rosenblatt as rb
 from rosenblatt import Tensor, _core, autograd
 from rosenblatt.autograd import record
@@ -81,7 +82,7 @@ def test_freed_and_retained_graphs():
     y.backward(retain_graph=True)
     y.backward()
     assert x.grad.item() == 12.0
-    with pytest.raises(RuntimeError, match="the graph of sum was freed by an earlier backward.*retain_graph=True"):
+    with pytest.raises(RuntimeError, match=r"the graph of sum was freed by an earlier backward.*retain_graph=True"):
         y.backward()
     assert x.grad.item() == 12.0
     z = (x * x).exp()
@@ -206,8 +207,9 @@ def test_second_and_third_order():
     (h,) = rb.grad(g, [x], create_graph=True)
     (k,) = rb.grad(h, [x])
     t = np.tanh(0.7)
-    np.testing.assert_allclose([g.item(), h.item(), k.item()],
-                               [1 - t**2, -2 * t * (1 - t**2), (1 - t**2) * (6 * t**2 - 2)], rtol=1e-14)
+    np.testing.assert_allclose(
+        [g.item(), h.item(), k.item()], [1 - t**2, -2 * t * (1 - t**2), (1 - t**2) * (6 * t**2 - 2)], rtol=1e-14
+    )
     x = leaf([1.5])
     (x**3.0).backward(create_graph=True)
     first = x.grad
@@ -249,6 +251,7 @@ def test_deep_chains_neither_recurse_nor_leak():
 
 def test_deep_chain_is_freed_with_the_stack_of_a_thread():
     """Dropping 20,000 nodes that were never run backward does not overflow the C stack."""
+
     def work():
         x = leaf([1.0], F32)
         y = x

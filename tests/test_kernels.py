@@ -11,12 +11,20 @@ import zlib
 import numpy as np
 import pytest
 import reference as ref
-import rosenblatt as rb
 from kerneltable import F32, F64, KERNELS, InOut, Out
+
+import rosenblatt as rb
 from rosenblatt import _core
 
 TABLE = _core.op_table()
 DTYPES = [F32, F64]
+ELEMENTWISE = [
+    n
+    for n, f in TABLE.items()
+    if [x[2] for x in f] in (["in", "out"], ["in", "in", "out"])
+    and all(not x[5] for x in f[:-1])
+    and n not in ("copy", "cast", "sum", "max", "min", "argmax")
+]
 each_kernel = pytest.mark.parametrize("name", list(KERNELS))
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
@@ -199,12 +207,10 @@ def test_every_implementation_is_independent_of_threads(name, dtype):
 
 
 @pytest.mark.quick
-@each_kernel
+@pytest.mark.parametrize("name", ELEMENTWISE)
 @each_dtype
 def test_rows_do_not_depend_on_their_place(name, dtype):
     """An elementwise result has the same bits in a vector body, in a tail, alone, and at any alignment."""
-    if name not in ELEMENTWISE:
-        pytest.skip("not elementwise")
     rng = np.random.default_rng(3)
     count = sum(f[2] == "in" for f in TABLE[name])
     data = [np.abs(rng.standard_normal(133)).astype(dtype) for _ in range(count)]
@@ -214,13 +220,6 @@ def test_rows_do_not_depend_on_their_place(name, dtype):
         part = np.empty(n + 1, dtype)[1:]
         getattr(_core, name)(*[d[start : start + n] for d in data], part)
         assert ref.same_bits(part, whole[start : start + n]), f"{name}[{start}:{start + n}]"
-
-
-ELEMENTWISE = [
-    n for n, f in TABLE.items()
-    if [x[2] for x in f] in (["in", "out"], ["in", "in", "out"])
-    and all(not x[5] for x in f[:-1]) and n not in ("copy", "sum", "max", "min", "argmax")
-]
 
 
 # --- layouts of inputs
@@ -368,7 +367,8 @@ def bad_outputs(name):
 @each_kernel
 def test_bad_outputs_are_refused_before_anything_is_written(name):
     case = next(
-        c for c in cases(name)
+        c
+        for c in cases(name)
         if all(a.shape and a.shape[-1] > 1 and 0 not in a.shape for a in outputs(name, prepare(name, c, F32)[0]))
     )
     at = [i for i, f in enumerate(fields(name)) if f[2] in ("out", "inout") and case.args[i] is not None]
@@ -387,25 +387,25 @@ def test_bad_outputs_are_refused_before_anything_is_written(name):
                 assert ref.same_bits(a, b), f"{name}: {what}: a buffer was touched"
 
 
+SHARED_DTYPE = [
+    n
+    for n, f in TABLE.items()
+    if n != "cast"
+    and any(x[2] == "in" and x[3] == "float" for x in f)
+    and any(x[2] in ("out", "inout") and x[3] == "float" for x in f)
+]
+
+
 @pytest.mark.quick
-@each_kernel
+@pytest.mark.parametrize("name", SHARED_DTYPE)
 def test_overlapping_buffers(name):
     """An output may be exactly an input of an elementwise op; every other overlap is refused."""
-    def suits(c):
-        args, _ = prepare(name, c, F32)
-        return inputs(name, args) and outputs(name, args)[0].size > 2 and inputs(name, args)[0].size > 2
-
-    usable = [c for c in cases(name) if suits(c)]
-    if not usable or name == "cast":
-        pytest.skip("no float input of the output's type")
-    args, _ = prepare(name, usable[0], F32)
-    i = next(k for k, f in enumerate(fields(name)) if f[2] == "in" and args[k] is not None)
-    o = next(k for k, f in enumerate(fields(name)) if f[2] in ("out", "inout") and f[3] == args[i].dtype.name[:5])\
-        if any(f[2] in ("out", "inout") and f[3] == args[i].dtype.name[:5] for f in fields(name)) else None
-    if o is None:
-        pytest.skip("no float output")
-    size = max(args[i].size, args[o].size)
-    raw = np.zeros(size + 1, F32)
+    declared = fields(name)
+    i = next(k for k, f in enumerate(declared) if f[2] == "in" and f[3] == "float")
+    o = next(k for k, f in enumerate(declared) if f[2] in ("out", "inout") and f[3] == "float")
+    case = next(c for c in cases(name) if min(a.size for a in (prepare(name, c, F32)[0][k] for k in (i, o))) > 2)
+    args, _ = prepare(name, case, F32)
+    raw = np.zeros(max(args[i].size, args[o].size) + 1, F32)
     args[i] = raw[: args[i].size].reshape(args[i].shape)
     args[o] = raw[1 : 1 + args[o].size].reshape(args[o].shape)
     with pytest.raises(ValueError, match=rf"^{name}: output \w+ overlaps \w+ in memory"):
@@ -416,8 +416,6 @@ def test_overlapping_buffers(name):
 @pytest.mark.quick
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_in_place(name):
-    if name == "cast":
-        pytest.skip("changes the dtype")
     rng = np.random.default_rng(1)
     count = sum(f[2] == "in" for f in TABLE[name])
     data = [rng.uniform(0.5, 2, 77).astype(np.float32) for _ in range(count)]

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import reference as ref
+
 import rosenblatt as rb
 from rosenblatt import Parameter, Tensor, models, nn, ops
 
@@ -16,8 +17,14 @@ F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 
 def lenet():
     return nn.Sequential(
-        nn.Conv2d(1, 6, 5, activation="tanh"), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5, activation="tanh"), nn.AvgPool2d(2),
-        nn.Flatten(), nn.Linear(400, 120, activation="tanh"), nn.Linear(120, 84, activation="tanh"), nn.Linear(84, 10),
+        nn.Conv2d(1, 6, 5, activation="tanh"),
+        nn.AvgPool2d(2),
+        nn.Conv2d(6, 16, 5, activation="tanh"),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(400, 120, activation="tanh"),
+        nn.Linear(120, 84, activation="tanh"),
+        nn.Linear(84, 10),
     )
 
 
@@ -36,11 +43,11 @@ def test_linear():
     assert nn.Linear(5, 3, bias=False).bias is None and len(list(nn.Linear(5, 3, bias=False).parameters())) == 1
     assert np.abs(layer.weight.data).max() <= 1 / math.sqrt(5) and layer.weight.shape == (3, 5)
     for bad in ((0, 1), (1, -1), (1.5, 1), (True, 1)):
-        with pytest.raises(ValueError, match="Linear: (in|out)_features must be a positive integer"):
+        with pytest.raises(ValueError, match=r"Linear: (in|out)_features must be a positive integer"):
             nn.Linear(*bad)
     with pytest.raises(ValueError, match="Linear: activation must be one of"):
         nn.Linear(1, 1, activation="gelu")
-    with pytest.raises(ValueError, match="init must be one of .*he_normal"):
+    with pytest.raises(ValueError, match=r"init must be one of .*he_normal"):
         nn.Linear(1, 1, weight_init="best")
 
 
@@ -48,20 +55,38 @@ def test_conv2d():
     layer = nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=1, dilation=(1, 2), groups=2, activation="relu")
     x = draw(2, 7, 8, 4)
     got = layer(Tensor(x)).data
-    want, bound = ref.conv2d(x.astype(F64), layer.weight.data.astype(F64), layer.bias.data.astype(F64), *got.shape[1:3],
-                             (2, 1), (1, 1), (1, 2), 2, "relu")
+    want, bound = ref.conv2d(
+        x.astype(F64),
+        layer.weight.data.astype(F64),
+        layer.bias.data.astype(F64),
+        *got.shape[1:3],
+        (2, 1),
+        (1, 1),
+        (1, 2),
+        2,
+        "relu",
+    )
     ref.close(got, want, F32, 4, bound)
     assert layer.weight.shape == (6, 3, 2, 2)
-    for args, options, message in [((3, 4, 3), {"groups": 2}, "do not split into 2 groups"), ((0, 4, 3), {}, "in_channels"),
-                                   ((3, 4, 0), {}, "kernel_size must be at least 1"), ((3, 4, 3), {"stride": 0}, "stride")]:
+    for args, options, message in [
+        ((3, 4, 3), {"groups": 2}, "do not split into 2 groups"),
+        ((0, 4, 3), {}, "in_channels"),
+        ((3, 4, 0), {}, "kernel_size must be at least 1"),
+        ((3, 4, 3), {"stride": 0}, "stride"),
+    ]:
         with pytest.raises(ValueError, match=f"Conv2d: .*{message}"):
             nn.Conv2d(*args, **options)
 
 
 def test_activations_and_simple_layers():
     x = Tensor(draw(3, 4))
-    for layer, want in [(nn.ReLU(), np.maximum(x.data, 0)), (nn.Tanh(), np.tanh(x.data)), (nn.Sigmoid(), ref.sigmoid(x.data)),
-                        (nn.Softmax(), ref.softmax(x.data.astype(F64))[0]), (nn.Softmax(0), ref.softmax(x.data.T.astype(F64))[0].T)]:
+    for layer, want in [
+        (nn.ReLU(), np.maximum(x.data, 0)),
+        (nn.Tanh(), np.tanh(x.data)),
+        (nn.Sigmoid(), ref.sigmoid(x.data)),
+        (nn.Softmax(), ref.softmax(x.data.astype(F64))[0]),
+        (nn.Softmax(0), ref.softmax(x.data.T.astype(F64))[0].T),
+    ]:
         np.testing.assert_allclose(layer(x).data, want, rtol=1e-5, atol=1e-7)
     assert nn.Identity()(x) is x
 
@@ -102,10 +127,19 @@ def test_losses():
 # --- initialisers
 
 
-@pytest.mark.parametrize(("name", "variance"), [
-    ("default", 1 / (3 * 300)), ("glorot_uniform", 2 / 700), ("glorot_normal", 2 / 700), ("he_uniform", 2 / 300),
-    ("he_normal", 2 / 300), ("lecun_uniform", 1 / 300), ("lecun_normal", 1 / 300), ("zeros", 0.0),
-])
+@pytest.mark.parametrize(
+    ("name", "variance"),
+    [
+        ("default", 1 / (3 * 300)),
+        ("glorot_uniform", 2 / 700),
+        ("glorot_normal", 2 / 700),
+        ("he_uniform", 2 / 300),
+        ("he_normal", 2 / 300),
+        ("lecun_uniform", 1 / 300),
+        ("lecun_normal", 1 / 300),
+        ("zeros", 0.0),
+    ],
+)
 def test_initialisers(name, variance):
     a = nn.init.initialise(name, (400, 300)).astype(F64)
     assert abs(a.mean()) < 4 * math.sqrt(variance / a.size) + 1e-12 and abs(a.var() - variance) <= 0.02 * variance
@@ -140,7 +174,13 @@ class Two(nn.Module):
 
 def test_names_and_counts():
     model = Two()
-    assert [n for n, _ in model.named_parameters()] == ["scale", "first.weight", "first.bias", "last.weight", "last.bias"]
+    assert [n for n, _ in model.named_parameters()] == [
+        "scale",
+        "first.weight",
+        "first.bias",
+        "last.weight",
+        "last.bias",
+    ]
     assert [n for n, _ in model.named_modules()] == ["", "first", "last"]
     assert model.num_parameters() == 4 + 16 + 10 and len(list(model.children())) == 2
     model.last = nn.Linear(4, 5)
@@ -208,8 +248,12 @@ def test_state_dict_errors_change_nothing():
 
 def test_sequential():
     a, b, c = nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)
-    for model in (nn.Sequential(a, b, c), nn.Sequential([a, b, c]), nn.Sequential(a, [b, c]),
-                  nn.Sequential().add(a).add(b).add(c)):
+    for model in (
+        nn.Sequential(a, b, c),
+        nn.Sequential([a, b, c]),
+        nn.Sequential(a, [b, c]),
+        nn.Sequential().add(a).add(b).add(c),
+    ):
         assert len(model) == 3 and list(model) == [a, b, c] and model[-1] is c and list(model[:2]) == [a, b]
         assert [n for n, _ in model.named_modules()] == ["", "0", "1", "2"]
     with pytest.raises(TypeError, match="Sequential: expected a Module, got int"):
@@ -241,12 +285,14 @@ def test_errors_carry_the_path_of_the_layer():
         Net()(Tensor(np.zeros((2, 4), F32)))
     with pytest.raises(ValueError, match=r"^layer conv \(Conv2d\): conv2d: expected x \[N,H,W,C\]"):
         Net()(Tensor(np.zeros((2, 3), F32)))
-    with pytest.raises(ValueError, match="^Linear: linear: expected x"):
+    with pytest.raises(ValueError, match=r"^Linear: linear: expected x"):
         nn.Linear(3, 2)(Tensor(np.zeros((2, 4), F32)))
 
 
 def test_text_of_modules():
-    text = repr(nn.Sequential(nn.Conv2d(1, 6, 5, padding=2, activation="relu"), nn.MaxPool2d(2), nn.Linear(3, 2, bias=False)))
+    text = repr(
+        nn.Sequential(nn.Conv2d(1, 6, 5, padding=2, activation="relu"), nn.MaxPool2d(2), nn.Linear(3, 2, bias=False))
+    )
     assert "(0): Conv2d(1, 6, kernel_size=(5, 5), stride=(1, 1), padding=2, activation='relu')" in text
     assert "(1): MaxPool2d(kernel_size=(2, 2), stride=(2, 2))" in text and "(2): Linear(3, 2, bias=False)" in text
     assert repr(nn.Dropout(0.25)) == "Dropout(p=0.25)" and repr(nn.Flatten("CHW")) == "Flatten(order='CHW')"
@@ -260,7 +306,16 @@ def test_summary_of_lenet():
     assert s.parameters == s.trainable == 61_706
     assert [r.parameters for r in s.rows] == [156, 0, 2_416, 0, 0, 48_120, 10_164, 850]
     assert [r.macs for r in s.rows] == [117_600, 0, 240_000, 0, 0, 48_000, 10_080, 840] and s.macs == 416_520
-    assert [r.output_shape for r in s.rows] == [(28, 28, 6), (14, 14, 6), (10, 10, 16), (5, 5, 16), (400,), (120,), (84,), (10,)]
+    assert [r.output_shape for r in s.rows] == [
+        (28, 28, 6),
+        (14, 14, 6),
+        (10, 10, 16),
+        (5, 5, 16),
+        (400,),
+        (120,),
+        (84,),
+        (10,),
+    ]
     assert s.rows[2].name == "2" and s.rows[2].kind == "Conv2d"
     text = str(s)
     for piece in ("61,706", "117,600", "240,000", "416,520", "2 (Conv2d)", "(10, 10, 16)"):
@@ -322,5 +377,7 @@ def test_no_layer_runs_on_the_fallback(name):
     for make in (rb.optim.Adam, lambda p: rb.optim.SGD(p, 0.01, momentum=0.9)):
         model = models.build(name, input_shape=shape, classes=10)
         before = _core.ref_calls()
-        model.fit(x, y, epochs=1, batch_size=5, optimizer=make(model.parameters()), progress=False, validation_data=(x, y))
+        model.fit(
+            x, y, epochs=1, batch_size=5, optimizer=make(model.parameters()), progress=False, validation_data=(x, y)
+        )
         assert _core.ref_calls() == before

@@ -1,6 +1,6 @@
-"""Every public op against its float64 reference, its gradients of first and second order, its errors.
+"""Every public op against its float64 reference, its gradients of both orders, its errors.
 
-The templates run over optable.SPECS; an op of `rb.ops.__all__` without a record there fails `test_every_op_has_a_record`.
+The templates run over optable_nets.SPECS; an op of `rb.ops.__all__` without a record fails the first test.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import zlib
 import numpy as np
 import pytest
 import reference as ref
-import rosenblatt as rb
 from kerneltable import F32, F64
-from optable import SPECS, Sample
-from rosenblatt import Tensor, _core
+from optable import Sample
+from optable_nets import SPECS
 from test_kernels import LAYOUTS
+
+import rosenblatt as rb
+from rosenblatt import Tensor, _core
 
 DTYPES = [F32, F64]
 each_op = pytest.mark.parametrize("name", list(SPECS))
@@ -111,7 +113,9 @@ def test_layout_changes_no_bit(name, layout):
     for sample in samples(name):
         plain = spec(*convert(sample.args, F32), **sample.options)
         again = spec(*convert(sample.args, F32, layout), **sample.options)
-        assert ref.same_bits(again, plain) or (name == "transpose" and np.array_equal(again, plain)), f"{name} {sample.label}"
+        assert ref.same_bits(again, plain) or (name == "transpose" and np.array_equal(again, plain)), (
+            f"{name} {sample.label}"
+        )
 
 
 @pytest.mark.quick
@@ -132,7 +136,9 @@ def test_dtype_rule(name):
             got = spec(*small, **sample.options)
             assert ref.same_bits(got, spec(*convert(small, F32), **sample.options)), f"{name} float16 {sample.label}"
             if len(targets) > 1 and name != "cross_entropy":
-                mixed = [a.astype(F32 if i == targets[0] else F64) if is_float(a) else a for i, a in enumerate(sample.args)]
+                mixed = [
+                    a.astype(F32 if i == targets[0] else F64) if is_float(a) else a for i, a in enumerate(sample.args)
+                ]
                 want = spec(*convert(mixed, F64), **sample.options)
                 assert want.dtype == F64
                 assert ref.same_bits(spec(*mixed, **sample.options), want), f"{name} mixed {sample.label}"
@@ -184,33 +190,32 @@ def test_gradient(name):
 
 @with_gradient
 def test_second_order_gradient(name):
-    spec = SPECS[name]
-    if not spec.second:
-        pytest.skip("first order only")
+    """The taped gradient equals the plain one, and its own gradient holds in the inputs and in what flows in."""
     for sample, arrays, function in list(differentiable(name))[:14]:
-        probe = function(*[Tensor(a.astype(F64)) for a in arrays])
-        weight = np.random.default_rng(5).standard_normal(probe.shape)
+        shape = function(*[Tensor(a.astype(F64)) for a in arrays]).shape
+        weight = np.random.default_rng(5).standard_normal(shape)
+        plain = [Tensor(a.astype(F64), requires_grad=True) for a in arrays]
+        slopes = rb.grad(function(*plain), plain, weight)
         for i in range(len(arrays)):
 
-            def slope(*xs, i=i, function=function, weight=weight):
+            def slope(*given, i=i, function=function):
                 with rb.enable_grad():
-                    taped = [x if x.requires_grad else Tensor(x.data, requires_grad=True) for x in xs]
-                    out = function(*taped)
-                    return rb.grad(out, [taped[i]], weight, create_graph=True)[0]
+                    taped = [x if x.requires_grad else Tensor(x.data, requires_grad=True) for x in given]
+                    total = rb.ops.sum(rb.ops.mul(function(*taped[:-1]), taped[-1]))
+                    return rb.grad(total, [taped[i]], create_graph=True)[0]
 
-            test = slope(*[Tensor(a.astype(F64), requires_grad=True) for a in arrays])
-            if not test.requires_grad:
-                continue  # linear in its arguments: the second gradient is zero by structure
+            again = slope(*[Tensor(a.astype(F64)) for a in arrays], Tensor(weight))
+            np.testing.assert_allclose(
+                again.data, slopes[i].data, rtol=1e-10, atol=1e-12, err_msg=f"{name} {sample.label}"
+            )
             try:
-                rb.gradcheck(slope, arrays, rtol=2e-5, atol=1e-6)
+                rb.gradcheck(slope, [*arrays, weight], rtol=2e-5, atol=1e-6)
             except ValueError as error:
                 raise AssertionError(f"{name} {sample.label}, gradient {i}: {error}") from None
 
 
-@with_gradient
+@pytest.mark.parametrize("name", [n for n, s in SPECS.items() if s.gradients and n != "dropout"])  # whose masks differ
 def test_float32_gradient_follows_float64(name):
-    if name == "dropout":
-        pytest.skip("the two precisions draw different masks")
     for sample, arrays, function in differentiable(name):
         grads = []
         weight = None
@@ -323,7 +328,13 @@ def test_views_share_memory_and_copies_do_not():
     x = np.arange(24, dtype=F32).reshape(2, 3, 4)
     for view in (rb.ops.reshape(x, (6, 4)), rb.ops.transpose(x), rb.ops.getitem(x, np.s_[1, ::2]), rb.ops.flatten(x)):
         assert np.shares_memory(view, x)
-    for fresh in (rb.ops.copy(x), rb.ops.broadcast_to(x, (2, 3, 4)), rb.ops.concat([x]), rb.ops.neg(x), rb.ops.sum(x, ())):
+    for fresh in (
+        rb.ops.copy(x),
+        rb.ops.broadcast_to(x, (2, 3, 4)),
+        rb.ops.concat([x]),
+        rb.ops.neg(x),
+        rb.ops.sum(x, ()),
+    ):
         assert not np.shares_memory(fresh, x)
     assert rb.ops.reshape(rb.ops.transpose(x), (24,)).tolist() == x.T.reshape(-1).tolist()
 
@@ -339,7 +350,10 @@ def test_special_values():
         assert np.isnan(rb.ops.maximum(x, 0.0)[0]) and np.isnan(rb.ops.minimum(0.0, x)[0])
         assert rb.ops.log(np.array([0.0], F32))[0] == -np.inf and np.isnan(rb.ops.log(np.array([-1.0], F32))[0])
         assert np.isnan(rb.ops.sqrt(np.array([-1.0], F32))[0])
-        assert rb.ops.pow(np.array([-2.0, 0.0, -8.0], F32), np.array([3.0, 0.0, 1 / 3], F32))[:2].tolist() == [-8.0, 1.0]
+        assert rb.ops.pow(np.array([-2.0, 0.0, -8.0], F32), np.array([3.0, 0.0, 1 / 3], F32))[:2].tolist() == [
+            -8.0,
+            1.0,
+        ]
     huge = np.array([[1e4, 0.0, -1e4]], F32)
     assert np.isfinite(rb.ops.softmax(huge)).all() and np.isfinite(rb.ops.log_softmax(huge)).all()
     assert np.isfinite(rb.ops.cross_entropy(huge, np.array([2])))
@@ -374,11 +388,29 @@ def test_random_stream():
 
 
 @pytest.mark.quick
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_every_call_takes_its_own_blocks(dtype):
+    """The counter moves on by ceil(bytes / 16): no two calls share a block, and none is left out."""
+    x = np.ones(5, dtype)
+    draws = [
+        (lambda: rb.ops.uniform(5, dtype=dtype), lambda c: ref.uniform((5,), 0.0, 1.0, dtype, 9, c)[0]),
+        (lambda: rb.ops.normal((3, 3), dtype=dtype), lambda c: ref.normal((3, 3), 0.0, 1.0, dtype, 9, c)[0]),
+        (lambda: rb.ops.dropout(x, 0.5), lambda c: ref.dropout(x.astype(F64), 0.5, dtype, 9, c)),
+    ]
+    rb.manual_seed(9)
+    counter = 0
+    for draw, want in draws * 3:
+        got = draw()
+        np.testing.assert_allclose(got, want(counter), rtol=1e-5, atol=1e-6)
+        counter += -(-got.nbytes // 16)
+
+
+@pytest.mark.quick
 def test_random_moments():
     n = 200_000
     rb.manual_seed(3)
     u = rb.ops.uniform(n, -1.0, 3.0).astype(F64)
-    assert -1 <= u.min() and u.max() < 3 and abs(u.mean() - 1) < 0.02 and abs(u.var() - 16 / 12) < 0.02
+    assert u.min() >= -1 and u.max() < 3 and abs(u.mean() - 1) < 0.02 and abs(u.var() - 16 / 12) < 0.02
     z = rb.ops.normal(n, 2.0, 0.5).astype(F64)
     s = (z - z.mean()) / z.std()
     assert abs(z.mean() - 2) < 0.01 and abs(z.std() - 0.5) < 0.01
@@ -391,17 +423,23 @@ def test_random_moments():
 # --- every implementation through the public ops
 
 
-@pytest.mark.parametrize("kernel", [k for k in _core.op_table() if len(_core.impls(k)) > 2])
+PUBLIC = {"softmax_xent": "cross_entropy", "softmax_xent_dx": "cross_entropy", "cast": "astype", "fill": "zeros"}
+
+
+def public_op(kernel):
+    """The public op that runs a kernel, or None."""
+    name = PUBLIC.get(kernel, kernel if kernel in SPECS else kernel.removesuffix("_gather").removesuffix("_dx"))
+    return name if name in SPECS else None
+
+
+@pytest.mark.parametrize("kernel", [k for k in _core.op_table() if public_op(k)])
 def test_public_ops_on_every_level(kernel):
-    """An op that reaches `kernel`, under each implementation of it, agrees with the reference and its gradient holds."""
-    public = {"softmax_xent": "cross_entropy", "softmax_xent_dx": "cross_entropy", "cast": "astype", "fill": "zeros"}
-    name = public.get(kernel, kernel.removesuffix("_gather").removesuffix("_dx") if kernel not in SPECS else kernel)
-    if name not in SPECS:
-        pytest.skip("not behind one public op")
+    """Under each implementation of a kernel, the op above it agrees with the reference and its gradient holds."""
+    name = public_op(kernel)
     for impl in _core.impls(kernel):
         _core.force_impl(kernel, impl)
         for dtype in DTYPES:
-            test_forward.__wrapped__(name, dtype) if hasattr(test_forward, "__wrapped__") else test_forward(name, dtype)
+            test_forward(name, dtype)
         if SPECS[name].gradients:
             for _, arrays, function in list(differentiable(name))[:4]:
                 rb.gradcheck(function, arrays)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference as ref
+
 import rosenblatt as rb
 from rosenblatt import Parameter, optim
 
@@ -12,8 +13,12 @@ pytestmark = pytest.mark.quick
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 
 SGD = [
-    {"lr": 0.1}, {"lr": 0.1, "weight_decay": 0.2}, {"lr": 0.05, "momentum": 0.9}, {"lr": 0.05, "momentum": 0.9, "dampening": 0.3},
-    {"lr": 0.05, "momentum": 0.9, "nesterov": True}, {"lr": 0.05, "momentum": 0.8, "nesterov": True, "weight_decay": 0.01},
+    {"lr": 0.1},
+    {"lr": 0.1, "weight_decay": 0.2},
+    {"lr": 0.05, "momentum": 0.9},
+    {"lr": 0.05, "momentum": 0.9, "dampening": 0.3},
+    {"lr": 0.05, "momentum": 0.9, "nesterov": True},
+    {"lr": 0.05, "momentum": 0.8, "nesterov": True, "weight_decay": 0.01},
     {"lr": 0.05, "momentum": 0.8, "dampening": 1.0, "weight_decay": 0.1},
 ]
 ADAM = [{}, {"lr": 0.1, "betas": (0.5, 0.9)}, {"eps": 1e-3, "weight_decay": 0.1}, {"betas": (0.0, 0.0), "eps": 1e-2}]
@@ -73,22 +78,44 @@ def test_adam(kind, options, dtype):
 
 def test_default_values():
     p = [Parameter([1.0])]
-    assert optim.SGD(p).options() == {"name": "SGD", "lr": 0.01, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0,
-                                      "nesterov": False}
-    assert optim.Adam(p).options() == {"name": "Adam", "lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
+    assert optim.SGD(p).options() == {
+        "name": "SGD",
+        "lr": 0.01,
+        "momentum": 0.0,
+        "dampening": 0.0,
+        "weight_decay": 0.0,
+        "nesterov": False,
+    }
+    assert optim.Adam(p).options() == {
+        "name": "Adam",
+        "lr": 1e-3,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+    }
     assert optim.AdamW(p).weight_decay == 1e-2
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (lambda p: optim.SGD(p, -1.0), "SGD: lr must be a number"), (lambda p: optim.SGD(p, "a"), "SGD: lr"),
-    (lambda p: optim.SGD(p, float("nan")), "SGD: lr"), (lambda p: optim.SGD(p, True), "SGD: lr"),
-    (lambda p: optim.SGD(p, momentum=-0.1), "SGD: momentum"), (lambda p: optim.SGD(p, dampening=1.1), "SGD: dampening"),
-    (lambda p: optim.SGD(p, weight_decay=-1), "SGD: weight_decay"), (lambda p: optim.SGD(p, nesterov=True), "nesterov needs"),
-    (lambda p: optim.SGD(p, momentum=0.9, dampening=0.1, nesterov=True), "nesterov needs"),
-    (lambda p: optim.Adam(p, betas=(1.0, 0.9)), r"Adam: betas\[0\]"), (lambda p: optim.Adam(p, betas=(0.9, 1.5)), r"Adam: betas\[1\]"),
-    (lambda p: optim.Adam(p, betas=0.9), "Adam: betas must be a pair"), (lambda p: optim.AdamW(p, eps=-1e-8), "AdamW: eps"),
-    (lambda p: optim.Adam(p, weight_decay=float("inf")), "Adam: weight_decay"), (lambda p: optim.SGD([]), "at least one parameter"),
-])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: optim.SGD(p, -1.0), "SGD: lr must be a number"),
+        (lambda p: optim.SGD(p, "a"), "SGD: lr"),
+        (lambda p: optim.SGD(p, float("nan")), "SGD: lr"),
+        (lambda p: optim.SGD(p, True), "SGD: lr"),
+        (lambda p: optim.SGD(p, momentum=-0.1), "SGD: momentum"),
+        (lambda p: optim.SGD(p, dampening=1.1), "SGD: dampening"),
+        (lambda p: optim.SGD(p, weight_decay=-1), "SGD: weight_decay"),
+        (lambda p: optim.SGD(p, nesterov=True), "nesterov needs"),
+        (lambda p: optim.SGD(p, momentum=0.9, dampening=0.1, nesterov=True), "nesterov needs"),
+        (lambda p: optim.Adam(p, betas=(1.0, 0.9)), r"Adam: betas\[0\]"),
+        (lambda p: optim.Adam(p, betas=(0.9, 1.5)), r"Adam: betas\[1\]"),
+        (lambda p: optim.Adam(p, betas=0.9), "Adam: betas must be a pair"),
+        (lambda p: optim.AdamW(p, eps=-1e-8), "AdamW: eps"),
+        (lambda p: optim.Adam(p, weight_decay=float("inf")), "Adam: weight_decay"),
+        (lambda p: optim.SGD([]), "at least one parameter"),
+    ],
+)
 def test_bad_options(make, message):
     with pytest.raises(ValueError, match=message):
         make([Parameter([1.0])])
@@ -123,7 +150,9 @@ def test_parameters_without_gradient_stay():
     assert p.item() == moved and opt.steps == 2
     q.grad = rb.Tensor([1.0])
     opt.step()
-    np.testing.assert_allclose(q.item(), 0.9, rtol=1e-6)  # the first update of q, with the bias correction of a first one
+    np.testing.assert_allclose(
+        q.item(), 0.9, rtol=1e-6
+    )  # the first update of q, with the bias correction of a first one
 
 
 def test_updates_are_in_place_and_leave_the_gradient():

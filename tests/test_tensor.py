@@ -8,6 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
+
 import rosenblatt as rb
 from rosenblatt import Parameter, Tensor
 
@@ -24,12 +25,12 @@ def test_dtype_rule():
     assert Tensor(Tensor(np.ones(2))).dtype == F64
     assert Tensor(np.ones(2, ">f8")).dtype == F64 and Tensor(np.ones(2, ">f8")).data.dtype.isnative
     for bad in (np.ones(2, complex), ["a"], [None], np.array(["2020"], "M8[Y]"), np.ones(1, np.longdouble)):
-        with pytest.raises(TypeError, match="^Tensor: expected"):
+        with pytest.raises(TypeError, match=r"^Tensor: expected"):
             Tensor(bad)
     for bad in (np.int32, np.float16, complex):
         with pytest.raises(TypeError, match="expected dtype float32 or float64"):
             Tensor([1.0], dtype=bad)
-    with pytest.raises(ValueError, match="^Tensor: expected a regular array"):
+    with pytest.raises(ValueError, match=r"^Tensor: expected a regular array"):
         Tensor([[1.0], [1.0, 2.0]])
 
 

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pytest
+
 import rosenblatt as rb
 from rosenblatt import nn, optim
 from rosenblatt.train import Callback, History, LearningRateSchedule, NonFiniteError, Progress, evaluate, fit, predict
@@ -38,7 +39,9 @@ def test_history():
     assert isinstance(history, History) and history.epoch == [1, 2, 3] and not history.interrupted
     assert set(history.history) == {"loss", "accuracy", "lr", "seconds"}
     assert all(len(v) == 3 for v in history.history.values())
-    assert history.history["loss"][2] < history.history["loss"][0] and history.last("loss") == history.history["loss"][-1]
+    assert (
+        history.history["loss"][2] < history.history["loss"][0] and history.last("loss") == history.history["loss"][-1]
+    )
     history = mlp().fit(x, y, epochs=2, validation_data=(x, y), progress=False)
     assert set(history.history) == {"loss", "accuracy", "lr", "seconds", "val_loss", "val_accuracy"}
     assert set(history.to_json()) == {"epoch", "history", "interrupted"}
@@ -54,8 +57,15 @@ def test_reported_loss_is_the_mean_over_examples():
     history = model.fit(x, y, epochs=1, batch_size=4, optimizer=optim.SGD(model.parameters(), 0.0), progress=False)
     assert history.last("loss") == pytest.approx(before["loss"], rel=1e-5)
     assert history.last("accuracy") == pytest.approx(before["accuracy"])
-    total = mlp().fit(x, y, epochs=1, batch_size=4, loss=nn.CrossEntropyLoss("sum"), progress=False,
-                      optimizer=optim.SGD(model.parameters(), 0.0))
+    total = mlp().fit(
+        x,
+        y,
+        epochs=1,
+        batch_size=4,
+        loss=nn.CrossEntropyLoss("sum"),
+        progress=False,
+        optimizer=optim.SGD(model.parameters(), 0.0),
+    )
     assert total.last("loss") == pytest.approx(before["loss"], rel=1e-5)
 
 
@@ -226,8 +236,16 @@ def test_keep_best():
 
     spoil = Spoil()
     model = mlp()
-    history = model.fit(x, y, epochs=4, callbacks=[spoil], keep_best=True, validation_data=(x, y), progress=False,
-                        optimizer=optim.Adam(model.parameters(), 0.05))
+    history = model.fit(
+        x,
+        y,
+        epochs=4,
+        callbacks=[spoil],
+        keep_best=True,
+        validation_data=(x, y),
+        progress=False,
+        optimizer=optim.Adam(model.parameters(), 0.05),
+    )
     losses = history.history["val_loss"]
     assert int(np.argmin(losses)) == 2 and weights(model) == spoil.kept
     assert model.evaluate(x, y)["loss"] == pytest.approx(min(losses), rel=1e-6)
@@ -241,9 +259,19 @@ def test_keep_best():
                 raise KeyboardInterrupt
 
     model = mlp()
-    history = model.fit(x, y, epochs=9, callbacks=[Interrupt()], keep_best=True, validation_data=(x, y), progress=False,
-                        optimizer=optim.Adam(model.parameters(), 0.05))
-    assert history.interrupted and model.evaluate(x, y)["loss"] == pytest.approx(min(history.history["val_loss"]), rel=1e-6)
+    history = model.fit(
+        x,
+        y,
+        epochs=9,
+        callbacks=[Interrupt()],
+        keep_best=True,
+        validation_data=(x, y),
+        progress=False,
+        optimizer=optim.Adam(model.parameters(), 0.05),
+    )
+    assert history.interrupted and model.evaluate(x, y)["loss"] == pytest.approx(
+        min(history.history["val_loss"]), rel=1e-6
+    )
 
 
 def test_learning_rate_schedules():
@@ -256,8 +284,15 @@ def test_learning_rate_schedules():
 
     model = mlp()
     opt = optim.SGD(model.parameters(), 0.4)
-    model.fit(x, y, epochs=2, batch_size=10, optimizer=opt, progress=False,
-              callbacks=[LearningRateSchedule(lambda t: 1 - t), Watch()])
+    model.fit(
+        x,
+        y,
+        epochs=2,
+        batch_size=10,
+        optimizer=opt,
+        progress=False,
+        callbacks=[LearningRateSchedule(lambda t: 1 - t), Watch()],
+    )
     np.testing.assert_allclose(rates, [0.4, 0.3, 0.2, 0.1])
     assert opt.lr == 0.4
     factor = LearningRateSchedule.cosine(0.25).factor
@@ -338,21 +373,26 @@ def test_progress_on_a_terminal(rich, monkeypatch):
 # --- refusals
 
 
-@pytest.mark.parametrize(("change", "error", "message"), [
-    ({"y": np.arange(5)}, ValueError, r"fit: expected y for 30 examples like x, got shape \(5,\)"),
-    ({"x": np.zeros((0, 4), F32), "y": np.zeros(0, int)}, ValueError, "fit: there are no examples"),
-    ({"x": np.float32(3)}, ValueError, "fit: expected x with a batch axis"),
-    ({"x": np.zeros((30, 5), F32)}, ValueError, r"layer 0 \(Linear\): linear: expected x of shape \[\.\.\., 4\]"),
-    ({"x": [["a"] * 4] * 30}, TypeError, "fit: x: expected real numbers"),
-    ({"y": np.arange(30)}, ValueError, r"cross_entropy: labels must be in \[0, 3\)"),
-    ({"y": np.full(30, -1)}, ValueError, "labels must be in"),
-    ({"y": np.zeros((30, 2), F32)}, ValueError, "mse_loss: expected a target of shape"),
-    ({"epochs": -1}, ValueError, "fit: epochs must be an integer of at least 0, got -1"),
-    ({"epochs": 1.5}, ValueError, "fit: epochs"), ({"batch_size": 0}, ValueError, "fit: batch_size must be an integer of at least 1"),
-    ({"batch_size": True}, ValueError, "fit: batch_size"), ({"seed": -1}, ValueError, "fit: seed"),
-    ({"loss": nn.CrossEntropyLoss("none")}, ValueError, "the loss must reduce to one number"),
-    ({"validation_data": (1, 2, 3)}, ValueError, r"validation_data must be a pair"),
-])
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"y": np.arange(5)}, ValueError, r"fit: expected y for 30 examples like x, got shape \(5,\)"),
+        ({"x": np.zeros((0, 4), F32), "y": np.zeros(0, int)}, ValueError, "fit: there are no examples"),
+        ({"x": np.float32(3)}, ValueError, "fit: expected x with a batch axis"),
+        ({"x": np.zeros((30, 5), F32)}, ValueError, r"layer 0 \(Linear\): linear: expected x of shape \[\.\.\., 4\]"),
+        ({"x": [["a"] * 4] * 30}, TypeError, "fit: x: expected real numbers"),
+        ({"y": np.arange(30)}, ValueError, r"cross_entropy: labels must be in \[0, 3\)"),
+        ({"y": np.full(30, -1)}, ValueError, "labels must be in"),
+        ({"y": np.zeros((30, 2), F32)}, ValueError, "mse_loss: expected a target of shape"),
+        ({"epochs": -1}, ValueError, "fit: epochs must be an integer of at least 0, got -1"),
+        ({"epochs": 1.5}, ValueError, "fit: epochs"),
+        ({"batch_size": 0}, ValueError, "fit: batch_size must be an integer of at least 1"),
+        ({"batch_size": True}, ValueError, "fit: batch_size"),
+        ({"seed": -1}, ValueError, "fit: seed"),
+        ({"loss": nn.CrossEntropyLoss("none")}, ValueError, "the loss must reduce to one number"),
+        ({"validation_data": (1, 2, 3)}, ValueError, r"validation_data must be a pair"),
+    ],
+)
 def test_bad_data_is_refused_before_any_weight_changes(change, error, message):
     x, y = blobs(30)
     model = mlp()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from test_train import blobs, mlp, weights
+
 import rosenblatt as rb
 from rosenblatt import models, nn, optim
-from test_train import blobs, mlp, weights
 
 F32 = np.float32
 
@@ -20,7 +21,9 @@ def test_overfits_a_small_batch():
     x, y = lenet_data(10)
     rb.manual_seed(0)
     model = models.build("lenet5")
-    history = model.fit(x, y, epochs=60, batch_size=10, optimizer=optim.Adam(model.parameters(), 3e-3), progress=False, seed=0)
+    history = model.fit(
+        x, y, epochs=60, batch_size=10, optimizer=optim.Adam(model.parameters(), 3e-3), progress=False, seed=0
+    )
     assert history.last("loss") < 0.05 and history.last("accuracy") == 1.0
     assert (model.predict(x).argmax(1) == y).all()
 
@@ -28,7 +31,9 @@ def test_overfits_a_small_batch():
 def test_regression():
     x = np.linspace(-1, 1, 40, dtype=F32)[:, None]
     model = nn.Sequential(nn.Linear(1, 16, activation="tanh"), nn.Linear(16, 1))
-    history = model.fit(x, x**2, epochs=200, batch_size=40, optimizer=optim.Adam(model.parameters(), 0.02), progress=False)
+    history = model.fit(
+        x, x**2, epochs=200, batch_size=40, optimizer=optim.Adam(model.parameters(), 0.02), progress=False
+    )
     assert history.last("loss") < 2e-3 and "accuracy" not in history.history
     assert set(model.evaluate(x, x**2)) == {"loss"}
 
@@ -56,5 +61,7 @@ def test_digits_are_learned():
     x = (digits.images[..., None] / 16).astype(F32)
     rb.manual_seed(0)
     model = models.build("mlp")
-    model.fit(x[:898], digits.target[:898], epochs=20, optimizer=optim.Adam(model.parameters(), 8e-3), progress=False, seed=0)
+    model.fit(
+        x[:898], digits.target[:898], epochs=20, optimizer=optim.Adam(model.parameters(), 8e-3), progress=False, seed=0
+    )
     assert model.evaluate(x[898:], digits.target[898:])["accuracy"] > 0.9

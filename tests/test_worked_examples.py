@@ -1,6 +1,6 @@
 """The worked examples of the lecture notes, by name, recomputed in float64.
 
-Where a printed number is an error, the recomputed one is the truth; catalogue names (A:N4, C:2, ...) are in the docstrings.
+Where a printed number is an error, the recomputed one is the truth; catalogue names (A:N4, C:2) are in the docstrings.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 import rosenblatt as rb
 from rosenblatt import Parameter, Tensor, models, nn, ops, optim
 
@@ -65,8 +66,10 @@ def test_n4_forward():
     net = Backprop222()
     loss = net.forward()
     for got, want in [
-        (net.h_net, [0.3775, 0.3925]), (net.h, [0.5932699921071872, 0.596884378259767]),
-        (net.y_net, [1.10590596705977, 1.2249214040964653]), (net.y, [0.7513650695523157, 0.7729284653214625]),
+        (net.h_net, [0.3775, 0.3925]),
+        (net.h, [0.5932699921071872, 0.596884378259767]),
+        (net.y_net, [1.10590596705977, 1.2249214040964653]),
+        (net.y, [0.7513650695523157, 0.7729284653214625]),
     ]:
         np.testing.assert_allclose(got.data[0], want, rtol=1e-14)
     each = ops.mul(ops.mse_loss(net.y, net.target, reduction="none"), 0.5)
@@ -81,17 +84,29 @@ def test_n4_gradients_and_first_update():
     np.testing.assert_allclose(g_y.data[0, 0], 0.7413650695523157, rtol=1e-14)
     np.testing.assert_allclose(g_ynet.data[0], [0.13849856162855695, -0.038098236516556236], rtol=1e-13)
     np.testing.assert_allclose(g_h.data[0, 0], 0.0363503063931447, rtol=1e-13)  # printed 0.0364908...: a wrong addition
-    np.testing.assert_allclose(g[0].data.ravel(), [4.385677344743465e-4, 8.77135468948693e-4, 4.977127352608599e-4,
-                                                   9.954254705217198e-4], rtol=1e-13)
-    np.testing.assert_allclose(g[1].data.ravel(), [0.08216704056423077, 0.08266762784753325, -0.02260254047747507,
-                                                   -0.022740242215978222], rtol=1e-13)
+    np.testing.assert_allclose(
+        g[0].data.ravel(),
+        [4.385677344743465e-4, 8.77135468948693e-4, 4.977127352608599e-4, 9.954254705217198e-4],
+        rtol=1e-13,
+    )
+    np.testing.assert_allclose(
+        g[1].data.ravel(),
+        [0.08216704056423077, 0.08266762784753325, -0.02260254047747507, -0.022740242215978222],
+        rtol=1e-13,
+    )
     np.testing.assert_allclose([g[2].item(), g[3].item()], [0.018725609394704128, 0.10040032511200071], rtol=1e-13)
     net.forward().backward()
     optim.SGD([net.w1, net.w2], 0.5).step()
-    np.testing.assert_allclose(net.w1.data.ravel(), [0.1497807161327628, 0.19956143226552567, 0.24975114363236958,
-                                                     0.29950228726473915], rtol=1e-14)
-    np.testing.assert_allclose(net.w2.data.ravel(), [0.35891647971788465, 0.4086661860762334, 0.5113012702387375,
-                                                     0.5613701211079891], rtol=1e-14)
+    np.testing.assert_allclose(
+        net.w1.data.ravel(),
+        [0.1497807161327628, 0.19956143226552567, 0.24975114363236958, 0.29950228726473915],
+        rtol=1e-14,
+    )
+    np.testing.assert_allclose(
+        net.w2.data.ravel(),
+        [0.35891647971788465, 0.4086661860762334, 0.5113012702387375, 0.5613701211079891],
+        rtol=1e-14,
+    )
     np.testing.assert_allclose(net.forward().item(), 0.2910277736936, rtol=1e-12)
 
 
@@ -197,6 +212,7 @@ def test_n11_to_n13_pooling():
 @pytest.mark.quick
 def test_n14_n15_n16_sizes():
     """A:N14 the pooled size is floor((n-f)/s)+1; A:N15 valid, same, full; A:N16 LeNet-5's first layers."""
+
     def conv(n, k, **options):
         return ops.conv2d(np.zeros((1, n, n, 1)), np.zeros((1, k, k, 1)), **options).shape[1]
 
@@ -205,7 +221,11 @@ def test_n14_n15_n16_sizes():
     assert conv(6, 2, padding="same") == 6  # even kernels pad one side more
     assert conv(32, 5) == 28 and conv(32, 5, stride=2) == 14
     assert [r.output_shape[:2] for r in models.build("lenet5").summary((32, 32, 1)).rows[:4]] == [
-        (28, 28), (14, 14), (10, 10), (5, 5)]
+        (28, 28),
+        (14, 14),
+        (10, 10),
+        (5, 5),
+    ]
 
 
 # --- A: recurrence
@@ -237,10 +257,17 @@ def test_c1_gates_with_given_weights():
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize(("name", "truth", "learnable"), [
-    ("AND", [0, 0, 0, 1], True), ("OR", [0, 1, 1, 1], True), ("NAND", [1, 1, 1, 0], True), ("NOR", [1, 0, 0, 0], True),
-    ("XOR", [0, 1, 1, 0], False), ("XNOR", [1, 0, 0, 1], False),
-])
+@pytest.mark.parametrize(
+    ("name", "truth", "learnable"),
+    [
+        ("AND", [0, 0, 0, 1], True),
+        ("OR", [0, 1, 1, 1], True),
+        ("NAND", [1, 1, 1, 0], True),
+        ("NOR", [1, 0, 0, 0], True),
+        ("XOR", [0, 1, 1, 0], False),
+        ("XNOR", [1, 0, 0, 1], False),
+    ],
+)
 def test_c1_set_rule(name, truth, learnable):
     """C:1: random x; w += x when it should fire and does not, w -= x the other way; x carries a leading 1."""
     x = np.concatenate([np.ones((4, 1)), GATES], 1)
@@ -260,18 +287,35 @@ def test_c1_set_rule(name, truth, learnable):
 def test_rosenblatt_rule_by_fit(truth, learnable):
     """The same through the library: PerceptronLoss and plain SGD are the error-correction rule."""
     model = models.build("perceptron", input_shape=(2,), classes=2)
-    model.fit(GATES, np.array(truth), epochs=40, batch_size=1, loss=nn.PerceptronLoss(), seed=0, progress=False,
-              optimizer=optim.SGD(model.parameters(), 1.0))
+    model.fit(
+        GATES,
+        np.array(truth),
+        epochs=40,
+        batch_size=1,
+        loss=nn.PerceptronLoss(),
+        seed=0,
+        progress=False,
+        optimizer=optim.SGD(model.parameters(), 1.0),
+    )
     assert (model.evaluate(GATES, np.array(truth))["accuracy"] == 1.0) is learnable
 
 
 def test_all_seven_gates_by_a_network():
     """A:M7: a multi-layer perceptron learns AND, OR, XOR, NAND, NOT, XNOR, NOR."""
-    for truth in itertools.chain([[0, 0, 0, 1], [0, 1, 1, 1], [0, 1, 1, 0], [1, 1, 1, 0], [1, 0, 0, 1], [1, 0, 0, 0]], [[1, 1, 0, 0]]):
+    for truth in itertools.chain(
+        [[0, 0, 0, 1], [0, 1, 1, 1], [0, 1, 1, 0], [1, 1, 1, 0], [1, 0, 0, 1], [1, 0, 0, 0]], [[1, 1, 0, 0]]
+    ):
         rb.manual_seed(1)
         model = nn.Sequential(nn.Linear(2, 8, activation="tanh"), nn.Linear(8, 2))
-        model.fit(GATES, np.array(truth), epochs=150, batch_size=4, seed=0, progress=False,
-                  optimizer=optim.Adam(model.parameters(), 0.05))
+        model.fit(
+            GATES,
+            np.array(truth),
+            epochs=150,
+            batch_size=4,
+            seed=0,
+            progress=False,
+            optimizer=optim.Adam(model.parameters(), 0.05),
+        )
         assert model.predict(GATES).argmax(1).tolist() == truth
 
 
@@ -285,8 +329,11 @@ def test_c2_sigmoid_neuron():
         return ops.mul(ops.mse_loss(ops.sigmoid(ops.add(ops.mul(w, x), b)), y, reduction="sum"), 0.5)
 
     np.testing.assert_allclose(error().item(), 0.41581990101999, rtol=1e-13)
-    known = {1: (-1.99450768078436, -1.9922888407847856), 10: (-1.9418944876777522, -1.9200053794309366),
-             1000: (1.7917198301022377, -2.2821180729166732)}
+    known = {
+        1: (-1.99450768078436, -1.9922888407847856),
+        10: (-1.9418944876777522, -1.9200053794309366),
+        1000: (1.7917198301022377, -2.2821180729166732),
+    }
     for step in range(1, 1001):
         opt.zero_grad()
         error().backward()
@@ -301,8 +348,9 @@ def test_c3_xor_with_fixed_weights():
     """C:3: two hidden sigmoid units, weights +-20."""
     h = ops.linear(GATES, np.array([[20.0, 20.0], [-20.0, -20.0]]), np.array([-10.0, 30.0]), activation="sigmoid")
     y = ops.linear(h, np.array([[20.0, 20.0]]), np.array([-30.0]), activation="sigmoid")
-    np.testing.assert_allclose(y[:, 0], [4.543910487654591e-05, 0.999954519621495, 0.999954519621495, 4.543910487654591e-05],
-                               rtol=1e-12)
+    np.testing.assert_allclose(
+        y[:, 0], [4.543910487654591e-05, 0.999954519621495, 0.999954519621495, 4.543910487654591e-05], rtol=1e-12
+    )
 
 
 @pytest.mark.quick

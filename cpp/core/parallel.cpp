@@ -1,6 +1,7 @@
-// parallel.cpp: the one place with threads. Two back ends: OpenMP (libgomp), and std::thread, which thread sanitizers
-// understand. Work is cut into one contiguous piece per thread. A region entered while another is running (nested, or
-// a second Python thread) runs on its caller alone, so there is never more than one team.
+// parallel.cpp: the one place with threads. Two back ends: a pool of std::threads (the default: one region costs about
+// a microsecond, a worker the system has not scheduled delays nobody, sanitizers understand it, no second OpenMP runtime
+// enters the process), and OpenMP. Work is cut into one contiguous piece per thread of the team. A region entered while
+// another is running (nested, or a second Python thread) runs on its caller alone, so there is never more than one team.
 #include "core/parallel.hpp"
 
 #include <pthread.h>  // pthread_atfork
@@ -19,9 +20,9 @@
 #if defined(RB_PARALLEL_OMP)
 #include <omp.h>
 #else
-#include <condition_variable>
+#include <signal.h>  // pthread_sigmask
+
 #include <thread>
-#include <vector>
 #endif
 
 namespace rb {
@@ -107,55 +108,97 @@ Settings& settings() {
     return s;
 }
 
+struct Region {
+    i64 n;
+    i32 team;
+    void (*fn)(void*, i64, i64);
+    void* env;
+    bool flush;
+};
+
+void run_piece(const Region& r, i32 piece, i32 worker);
+
 #if !defined(RB_PARALLEL_OMP)
-// A pool of std::threads that sleep on a condition variable between regions. Leaked on purpose: joining threads from
-// static destructors deadlocks at interpreter exit.
-struct Pool {
-    std::mutex mutex;
-    std::condition_variable start, done;
-    std::vector<std::thread> workers;
-    u64 generation = 0;
-    i32 team = 0, pending = 0;
-    void (*job)(void*, i32) = nullptr;
-    void* env = nullptr;
+// A pool of std::threads. The pieces of a region are claimed one by one, by the caller too: a worker that the system
+// has not scheduled yet delays nobody, which is what keeps a busy machine usable. Workers look for work for a short
+// while after a region, then sleep. The pool is leaked on purpose: joining threads from static destructors deadlocks
+// at interpreter exit.
+class Pool {
+  public:
+    void run(const Region& region) {
+        start_workers(region.team - 1);
+        region_ = region;
+        remaining_.store(region.team, std::memory_order_relaxed);
+        const u64 generation = (ticket_.load(std::memory_order_relaxed) >> 32) + 1;
+        ticket_.store(generation << 32 | static_cast<u64>(region.team) << 16, std::memory_order_seq_cst);
+        epoch_.fetch_add(1, std::memory_order_seq_cst);
+        if (sleepers_.load(std::memory_order_seq_cst) > 0) epoch_.notify_all();
+        while (claim_and_run(0)) {
+        }
+        for (i32 spin = 0; remaining_.load(std::memory_order_acquire) != 0; ++spin) {
+            if (spin < kSpins) {
+                pause();
+                continue;
+            }
+            const i32 left = remaining_.load(std::memory_order_acquire);
+            if (left != 0) remaining_.wait(left, std::memory_order_acquire);
+        }
+    }
 
-    void work(i32 index, u64 seen) {
+  private:
+    static constexpr i32 kSpins = 2000;  // pauses before sleeping: some 30 to 100 microseconds
+
+    static void pause() {
+#if defined(__x86_64__)
+        _mm_pause();
+#endif
+    }
+
+    // Takes the next piece of the running region, if there is one for this worker. The ticket holds generation, number
+    // of pieces and next piece; a claimed piece keeps the region alive, so region_ is read only after the claim.
+    bool claim_and_run(i32 worker) {
+        u64 t = ticket_.load(std::memory_order_seq_cst);
         for (;;) {
-            void (*fn)(void*, i32);
-            void* e;
-            {
-                std::unique_lock<std::mutex> lock(mutex);
-                start.wait(lock, [&] { return generation != seen; });
-                seen = generation;
-                if (index >= team) continue;
-                fn = job;
-                e = env;
-            }
-            fn(e, index);
-            std::lock_guard<std::mutex> lock(mutex);
-            if (--pending == 0) done.notify_one();
+            const i32 pieces = static_cast<i32>(t >> 16 & 0xffff), next = static_cast<i32>(t & 0xffff);
+            if (next >= pieces || worker >= pieces) return false;
+            if (!ticket_.compare_exchange_weak(t, t + 1, std::memory_order_acq_rel)) continue;
+            run_piece(region_, next, worker);
+            if (remaining_.fetch_sub(1, std::memory_order_acq_rel) == 1) remaining_.notify_one();
+            return true;
         }
     }
 
-    void run(i32 n, void (*fn)(void*, i32), void* e) {
-        {
-            std::lock_guard<std::mutex> lock(mutex);
-            while (static_cast<i32>(workers.size()) < n - 1) {
-                const i32 index = static_cast<i32>(workers.size()) + 1;
-                workers.emplace_back([this, index, seen = generation] { work(index, seen); });
-                workers.back().detach();
+    void work(i32 worker) {
+        for (i32 spin = 0;;) {
+            if (claim_and_run(worker)) {
+                spin = 0;
+            } else if (++spin < kSpins) {
+                pause();
+            } else {
+                sleepers_.fetch_add(1, std::memory_order_seq_cst);
+                const u32 seen = epoch_.load(std::memory_order_seq_cst);
+                if (!claim_and_run(worker)) epoch_.wait(seen, std::memory_order_seq_cst);
+                sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+                spin = 0;
             }
-            team = n;
-            pending = n - 1;
-            job = fn;
-            env = e;
-            ++generation;
         }
-        start.notify_all();
-        fn(e, 0);
-        std::unique_lock<std::mutex> lock(mutex);
-        done.wait(lock, [&] { return pending == 0; });
     }
+
+    void start_workers(i32 count) {
+        if (started_ >= count) return;
+        sigset_t all, before;  // signals are for the interpreter's threads
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        for (; started_ < count; ++started_) std::thread([this, worker = started_ + 1] { work(worker); }).detach();
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    }
+
+    Region region_{};
+    i32 started_ = 0;
+    alignas(64) std::atomic<u64> ticket_{0};
+    alignas(64) std::atomic<i32> remaining_{0};
+    alignas(64) std::atomic<u32> epoch_{0};
+    std::atomic<i32> sleepers_{0};
 };
 
 Pool& pool() {
@@ -171,14 +214,6 @@ void child_after_fork() {
     t_worker = 0;
 }
 
-struct Region {
-    i64 n;
-    i32 team;
-    void (*fn)(void*, i64, i64);
-    void* env;
-    bool flush;
-};
-
 #if defined(__x86_64__)
 constexpr u32 kFlushBits = 0x8040;  // flush-to-zero, denormals-are-zero
 bool flushing() {
@@ -190,15 +225,15 @@ bool flushing() {
 }
 #endif
 
-void run_piece(const Region& r, i32 index) {
+void run_piece(const Region& r, i32 piece, i32 worker) {
     const i64 base = r.n / r.team, extra = r.n % r.team;
-    const i64 begin = index * base + (index < extra ? index : extra);
-    const i64 end = begin + base + (index < extra ? 1 : 0);
+    const i64 begin = piece * base + (piece < extra ? piece : extra);
+    const i64 end = begin + base + (piece < extra ? 1 : 0);
     if (begin >= end) return;
     const bool outer = t_inside;
-    const i32 worker = t_worker;
+    const i32 index = t_worker;
     t_inside = true;
-    t_worker = index;
+    t_worker = worker;
     if (r.flush) {
         const FlushDenormals scope;
         r.fn(r.env, begin, end);
@@ -206,7 +241,7 @@ void run_piece(const Region& r, i32 index) {
         r.fn(r.env, begin, end);
     }
     t_inside = outer;
-    t_worker = worker;
+    t_worker = index;
 }
 
 }  // namespace
@@ -251,15 +286,16 @@ void parallel_for(i64 n, double cost, void (*fn)(void*, i64, i64), void* env) {
         fn(env, 0, n);
         return;
     }
-    Region region{n, static_cast<i32>(team), fn, env, flushing()};
+    const Region region{n, static_cast<i32>(team), fn, env, flushing()};
 #if defined(RB_PARALLEL_OMP)
 #pragma omp parallel num_threads(region.team)
     {
         // The runtime may grant fewer threads than asked: the pieces stay the same, someone takes two.
-        for (i32 i = omp_get_thread_num(); i < region.team; i += omp_get_num_threads()) run_piece(region, i);
+        const i32 worker = omp_get_thread_num();
+        for (i32 i = worker; i < region.team; i += omp_get_num_threads()) run_piece(region, i, worker);
     }
 #else
-    pool().run(region.team, [](void* e, i32 i) { run_piece(*static_cast<Region*>(e), i); }, &region);
+    pool().run(region);
 #endif
     g_busy.store(false);
 }

@@ -7,12 +7,18 @@
 constexpr i64 kBlocks = 16;          // Philox blocks per step
 constexpr i64 kWords = 4 * kBlocks;  // words per step
 
+// What a lane holds one 32-bit word in: the level's cheapest way to a 64-bit product.
+#if defined(__AVX512DQ__)
+using PhiloxLane = u64;
+#else
+using PhiloxLane = u32;
+#endif
 struct PhiloxState {
-    u32 c0, c1, c2, c3;
+    PhiloxLane c0, c1, c2, c3;
 };
-static inline PhiloxState philox_round(PhiloxState s, u32 k0, u32 k1) {
-    const u64 p0 = u64(kPhiloxM0) * s.c0, p1 = u64(kPhiloxM1) * s.c2;
-    return {u32(p1 >> 32) ^ s.c1 ^ k0, u32(p1), u32(p0 >> 32) ^ s.c3 ^ k1, u32(p0)};
+static inline PhiloxState philox_round(PhiloxState s, PhiloxLane k0, PhiloxLane k1) {
+    const u64 p0 = u64(kPhiloxM0) * u32(s.c0), p1 = u64(kPhiloxM1) * u32(s.c2);
+    return {PhiloxLane(p1 >> 32) ^ s.c1 ^ k0, u32(p1), PhiloxLane(p0 >> 32) ^ s.c3 ^ k1, u32(p0)};
 }
 template <int Round>
 static inline PhiloxState philox_rounds(PhiloxState s, u32 k0, u32 k1) {
@@ -25,7 +31,8 @@ static inline PhiloxState philox_rounds(PhiloxState s, u32 k0, u32 k1) {
 // words [4*kBlocks] = blocks first .. first+15 after the position `seed`, in stream order. Straight-line rounds in a
 // loop over blocks, apart from the index arithmetic: the form the compiler turns into 32x32 -> 64 bit vector products.
 static __attribute__((noinline)) void philox_words(const Seed& seed, u64 first, u32* __restrict words) {
-    u32 lo[kBlocks], hi[kBlocks], r0[kBlocks], r1[kBlocks], r2[kBlocks], r3[kBlocks];
+    u32 lo[kBlocks], hi[kBlocks];
+    PhiloxLane r0[kBlocks], r1[kBlocks], r2[kBlocks], r3[kBlocks];
     for (i64 b = 0; b < kBlocks; ++b) {
         const u64 c = seed.counter + first + u64(b);
         lo[b] = u32(c);
@@ -40,10 +47,10 @@ static __attribute__((noinline)) void philox_words(const Seed& seed, u64 first, 
         r3[b] = s.c3;
     }
     for (i64 b = 0; b < kBlocks; ++b) {
-        words[4 * b] = r0[b];
-        words[4 * b + 1] = r1[b];
-        words[4 * b + 2] = r2[b];
-        words[4 * b + 3] = r3[b];
+        words[4 * b] = u32(r0[b]);
+        words[4 * b + 1] = u32(r1[b]);
+        words[4 * b + 2] = u32(r2[b]);
+        words[4 * b + 3] = u32(r3[b]);
     }
 }
 

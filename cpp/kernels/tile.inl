@@ -52,6 +52,10 @@ struct TileOut {
 // f(y) of Act on m rows of n values in place; relu is done in registers by the tile.
 template <typename T>
 static void act_rows(T* c, i64 ldc, i64 m, i64 n, i32 act) {
+    if (ldc == n) {  // rows without gaps: one run, so that short rows still fill the registers
+        n *= m;
+        m = 1;
+    }
     if (act == act_tanh) {
         for (i64 i = 0; i < m; ++i) {
             T* row = c + i * ldc;

@@ -257,7 +257,7 @@ TEST(message_buffers) {
 TEST(nothing_accepted_leaves_its_arrays) {
     test::Rng rng(3);
     auto parameter = [&]() -> i64 {
-        switch (rng.integer(0, 7)) {
+        switch (rng.integer(0, 23)) {
             case 0:
                 return rng.integer(-3, 0);
             case 1:
@@ -268,7 +268,7 @@ TEST(nothing_accepted_leaves_its_arrays) {
                 return rng.integer(1, 3);
         }
     };
-    auto extent = [&] { return rng.integer(0, 9) ? rng.integer(1, 9) : 0; };
+    auto extent = [&] { return rng.integer(0, 29) ? rng.integer(1, 7) : 0; };
     int ran = 0;
     for (int i = 0; i < 20000; ++i) {
         Store s;
