@@ -190,12 +190,23 @@ PyObject* call_op(OpId op, PyObject* const* given, Py_ssize_t n) {
         return nullptr;
     }
     if (!check_overlap(info, args)) return nullptr;
-    if (elements >= kReleaseFrom) {
-        const py::gil_scoped_release release;
+    if (elements < kReleaseFrom) {
         run(op, args);
-    } else {
-        run(op, args);
+        Py_RETURN_NONE;
     }
+    // Not gil_scoped_release: when the interpreter is exiting, taking the GIL back ends this thread by unwinding, which
+    // must not start in a destructor; and what unwinds then must not touch Python objects.
+    PyThreadState* released = PyEval_SaveThread();
+    try {
+        run(op, args);
+    } catch (const std::bad_alloc&) {
+        PyEval_RestoreThread(released);
+        throw;
+    }
+    const i32 held = kept.count;
+    kept.count = 0;
+    PyEval_RestoreThread(released);
+    kept.count = held;
     Py_RETURN_NONE;
 }
 
