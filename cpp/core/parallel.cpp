@@ -1,7 +1,8 @@
 // parallel.cpp: the one place with threads. Two back ends: a pool of std::threads (the default: one region costs about
-// a microsecond, a worker the system has not scheduled delays nobody, sanitizers understand it, no second OpenMP runtime
-// enters the process), and OpenMP. Work is cut into one contiguous piece per thread of the team. A region entered while
-// another is running (nested, or a second Python thread) runs on its caller alone, so there is never more than one team.
+// a microsecond, a worker the system has not scheduled delays nobody, sanitizers understand it, no second OpenMP
+// runtime enters the process), and OpenMP. Work is cut into one contiguous piece per thread of the team. A region
+// entered while another is running (nested, or a second Python thread) runs on its caller alone, so there is never more
+// than one team.
 #include "core/parallel.hpp"
 
 #include <pthread.h>  // pthread_atfork
