@@ -327,6 +327,13 @@ def _xent_dx(rng, s):
 
 
 kernel(
+    "one_hot",
+    lambda rng: [Case(str(s), (Out(s), rng.integers(0, s[1], s[0]))) for s in LABELLED],
+    lambda rng: [Case("big", (Out((9973, 101)), rng.integers(0, 101, 9973)))],
+    lambda y, labels: ref.one_hot(labels, y.shape[1]),
+    ulps=0,
+)
+kernel(
     "softmax_xent",
     lambda rng: [_xent(rng, s) for s in LABELLED],
     lambda rng: [_xent(rng, (997, 101))],
@@ -634,83 +641,4 @@ kernel(
     lambda x, y, p, key, counter, dtype: ref.dropout(x, p, dtype, key, counter),
     2,
     True,
-)
-
-# --- optimisers
-
-
-def _sgd(rng, s, lr, momentum, dampening, decay, nesterov, first):
-    m = InOut(rng.standard_normal(s)) if momentum else None
-    return Case(
-        f"{s} {lr, momentum, dampening, decay, nesterov, first}",
-        (InOut(rng.standard_normal(s)), rng.standard_normal(s), m, lr, momentum, dampening, decay, nesterov, first),
-    )
-
-
-def _sgd_reference(p, g, m, lr, momentum, dampening, decay, nesterov, first):
-    new, moved = ref.sgd(p, g, m, lr, momentum, dampening, decay, nesterov, first)
-    size = np.abs(g) + decay * np.abs(p) + (momentum * np.abs(m) if momentum else 0)
-    return [(new, np.abs(p) + 2 * lr * size), *([(moved, size)] if momentum else [])]
-
-
-kernel(
-    "sgd_update",
-    lambda rng: [
-        _sgd(rng, s, *o)
-        for s in [(1,), (0,), (37,), (3, 5), (129,)]
-        for o in [
-            (0.1, 0.0, 0.0, 0.0, 0, 1),
-            (0.1, 0.0, 0.0, 0.3, 0, 0),
-            (0.05, 0.9, 0.0, 0.01, 0, 0),
-            (0.05, 0.9, 0.2, 0.0, 0, 0),
-            (0.05, 0.9, 0.2, 0.0, 0, 1),
-            (0.05, 0.8, 0.0, 0.1, 1, 0),
-            (0.05, 0.8, 0.0, 0.1, 1, 1),
-        ]
-    ],
-    lambda rng: [_sgd(rng, (301, 1001), 0.05, 0.9, 0.0, 0.01, 1, 0)],
-    _sgd_reference,
-    4,
-)
-
-
-def _adam(rng, s, decay, decoupled, step):
-    return Case(
-        f"{s} {decay, decoupled, step}",
-        (
-            InOut(rng.standard_normal(s)),
-            rng.standard_normal(s),
-            InOut(rng.standard_normal(s)),
-            InOut(rng.uniform(0.01, 2, s)),
-            0.01,
-            0.9,
-            0.999,
-            1e-8,
-            decay,
-            decoupled,
-            step,
-        ),
-    )
-
-
-def _adam_reference(p, g, m, v, *o):
-    new, m2, v2 = ref.adam(p, g, m, v, *o)
-    with np.errstate(all="ignore"):
-        return [
-            (new, np.abs(p) + 4 * np.abs(new - p)),
-            (m2, np.abs(m) + np.abs(g) + np.abs(p)),
-            (v2, v2 + (np.abs(g) + np.abs(p)) ** 2 * 0.001),
-        ]
-
-
-kernel(
-    "adam_update",
-    lambda rng: [
-        _adam(rng, s, *o)
-        for s in [(1,), (0,), (37,), (3, 5), (129,)]
-        for o in [(0.0, 0, 1), (0.1, 0, 2), (0.1, 1, 1), (0.01, 1, 1000), (0.0, 0, 10**6)]
-    ],
-    lambda rng: [_adam(rng, (301, 1001), 0.01, 1, 5)],
-    _adam_reference,
-    8,
 )

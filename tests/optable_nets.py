@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+import optable_losses as losses
 import reference as ref
 from kerneltable import SHAPES, distinct
 from optable import SPECS, Sample, err, normal, op, ops, unreal, zeros
@@ -220,21 +221,28 @@ for _name, _moving in (("softmax", ref.softmax), ("log_softmax", ref.log_softmax
     )
 
 
-def _reduce(loss: Any, bound: Any, reduction: str) -> Any:
-    if reduction == "none":
-        return loss, bound
-    f = np.mean if reduction == "mean" else np.sum
-    return np.asarray(f(loss)), np.asarray(f(bound)) + np.abs(f(loss))
+_reduce = losses.reduced
 
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def _cross_entropy(x: Any, target: Any, reduction: str = "mean") -> Any:
-    if np.asarray(target).dtype.kind == "f":
-        y, bound = ref.log_softmax(x)
-        return _reduce(-(y * target).sum(-1), (bound * np.abs(target)).sum(-1), reduction)
-    return _reduce(*ref.cross_entropy(x, target), reduction)
+def _cross_entropy(
+    x: Any, target: Any, class_weight: Any = None, label_smoothing: float = 0.0, reduction: str = "mean",
+    sample_weight: Any = None,
+) -> Any:
+    labels = np.asarray(target).dtype.kind != "f"
+    if class_weight is None and not label_smoothing and labels:
+        return _reduce(*ref.cross_entropy(x, target), reduction, sample_weight)
+    t = ref.one_hot(target, x.shape[-1]).reshape(x.shape) if labels else target
+    e, w = label_smoothing, np.ones(x.shape[-1]) if class_weight is None else np.asarray(class_weight)
+    y, bound = ref.log_softmax(x)
+    t_smooth = ((1 - e) * t + e / x.shape[-1]) * w
+    loss, size = -(y * t_smooth).sum(-1), (bound * t_smooth).sum(-1)
+    rows = None if class_weight is None else (t * w).sum(-1)
+    if rows is None:
+        return _reduce(loss, size, reduction, sample_weight)
+    return _reduce(loss / rows, size / rows, reduction, sample_weight, rows)
 
 
 def _xents(rng: Any) -> list[Sample]:
@@ -242,6 +250,16 @@ def _xents(rng: Any) -> list[Sample]:
     for r, s in itertools.product(REDUCTIONS, [(1, 2), (5, 3), (2, 3, 7), (4,), (17, 10)]):
         out.append(Sample((normal(rng, s) * 2, rng.integers(0, s[-1], s[:-1])), {"reduction": r}))
     out += [Sample((normal(rng, (4, 5)), rng.dirichlet(np.ones(5), 4)), {"reduction": r}) for r in REDUCTIONS]
+    for r, s in itertools.product(REDUCTIONS, [(5, 3), (2, 3, 7)]):
+        for more in (
+            {"label_smoothing": 0.1},
+            {"class_weight": np.linspace(0.5, 2.0, s[-1]).tolist(), "label_smoothing": 0.3},
+            {"sample_weight": np.linspace(0.0, 2.0, s[0])},
+            {"class_weight": np.linspace(0.5, 2.0, s[-1]).tolist(), "sample_weight": np.linspace(0.0, 2.0, s[0])},
+        ):
+            labels = rng.integers(0, s[-1], s[:-1])
+            out.append(Sample((normal(rng, s), labels), {"reduction": r, **more}))
+            out.append(Sample((normal(rng, s), rng.dirichlet(np.ones(s[-1]), s[:-1])), {"reduction": r, **more}))
     return [*out, Sample((normal(rng, (0, 3)), np.zeros(0, np.int64)), {"reduction": "sum"})]
 
 
@@ -260,6 +278,10 @@ op(
         err(zeros(2, 3), np.array(["a", "b"]), kind=TypeError, says="expected integer labels"),
         err(zeros(2, 3), _LABELS, reduction="max", says="reduction must be 'mean', 'sum' or 'none', got 'max'"),
         err(np.float32(1), np.array(0), says="expected logits [..., C], got a scalar"),
+        err(zeros(2, 3), _LABELS, label_smoothing=1.5, says="label_smoothing must be in [0, 1], got 1.5"),
+        err(zeros(2, 3), _LABELS, class_weight=[1.0, 2.0], says="expected class_weight of shape (3,), got (2,)"),
+        err(zeros(2, 3), _LABELS, class_weight=[1.0, 2.0, -1.0], says="class_weight must be finite and not negative"),
+        err(zeros(2, 3), _LABELS, sample_weight=zeros(3), says="expected sample_weight of shape (2,)"),
         *unreal(_LABELS),
     ),
 )
@@ -314,6 +336,7 @@ op(
     errors=(
         err(np.array([5]), 5, says="labels must be in [0, 5)"),
         err(np.array([0.5]), 5, kind=TypeError, says="integer labels"),
+        err(np.array([1]), 5, dtype=np.int32, kind=TypeError, says="expected float32 or float64, got int32"),
     ),
 )
 

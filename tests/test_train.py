@@ -295,7 +295,7 @@ def test_learning_rate_schedules():
     )
     np.testing.assert_allclose(rates, [0.4, 0.3, 0.2, 0.1])
     assert opt.lr == 0.4
-    factor = LearningRateSchedule.cosine(0.25).factor
+    factor = LearningRateSchedule.cosine(0.25).schedule
     assert factor(0.25) == 1.0 and factor(1.0) == pytest.approx(0.0) and 0 < factor(0.0) < factor(0.1) < 1
     with pytest.raises(ValueError, match="warmup"):
         LearningRateSchedule.cosine(1.0)

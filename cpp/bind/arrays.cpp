@@ -4,6 +4,7 @@
 
 #include <new>
 
+#include "bind/program.hpp"
 #include "core/pool.hpp"
 #include "core/run.hpp"
 
@@ -118,6 +119,10 @@ PyObject* new_array(const i64* shape, i32 ndim, i32 dtype) {
         Py_DECREF(array);
         return nullptr;
     }
+    if (Recording* r = active_recording()) {
+        r->recorder.note_buffer(data, bytes);
+        r->keep.append(py::handle(array));
+    }
     return array;
 }
 
@@ -174,7 +179,7 @@ bool to_view(PyObject* object, const Field& f, const char* op, View* view, PyObj
             if (!copy) return false;
             copy_args args{*view, View{}};
             direct(copy, dtype, &args.y);
-            run(op_copy, &args);
+            run_noted(op_copy, &args);
         } else {
             copy = py::reinterpret_borrow<py::object>(object).attr("copy")().release().ptr();
         }

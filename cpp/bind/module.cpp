@@ -9,6 +9,7 @@
 #include <string>
 
 #include "bind/arrays.hpp"
+#include "bind/program.hpp"
 #include "core/check.hpp"
 #include "core/cpu_features.hpp"
 #include "core/describe.hpp"
@@ -114,7 +115,7 @@ constexpr Setting kSettings[] = {
     {"RB_THREADS", "a positive integer up to 256", bad_threads_setting},
     {"RB_IMPL", "op:implementation, comma separated", bad_impl_setting},
     {"RB_POOL_MB", "a whole number of megabytes", bad_pool_setting},
-    {"RB_TRACE", "0 or 1", bad_trace_setting},
+    {"RB_TRACE", "0, 1 or program", bad_trace_setting},
 };
 
 // Refuses every call while an environment variable cannot be understood: a misspelt cap must not pass unnoticed.
@@ -131,8 +132,44 @@ bool check_settings() {
     return true;
 }
 
+// Instead of running: writes the scalars of a call into the program being patched.
+PyObject* patch_op(OpId op, PyObject* const* given, Py_ssize_t n) {
+    Patch& patch = active_patch();
+    const OpInfo& info = op_info[op];
+    if (patch.next >= patch.program->calls() || patch.program->op_of(patch.next) != op) {
+        PyErr_Format(PyExc_RuntimeError, "capture: the optimiser called %s where the recorded step did not", info.name);
+        return nullptr;
+    }
+    char* args = static_cast<char*>(patch.program->args_of(patch.next++));
+    Py_ssize_t at = 0;
+    for (i32 i = 0; i < info.count; ++i) {
+        const Field& f = info.fields[i];
+        if (f.kind == Kind::work) continue;
+        if (at >= n) break;
+        PyObject* object = given[at++];
+        if (f.kind == Kind::seed) ++at;
+        if (f.kind == Kind::view) {  // arrays stay as recorded; one that was replaced makes the program useless
+            const View& v = *reinterpret_cast<const View*>(args + f.offset);
+            const bool given_one = object != Py_None && py::isinstance<py::array>(object);
+            if (given_one != (v.ndim >= 0) ||
+                (given_one && !patch.program->in_arena(v.data) &&
+                 py::detail::array_proxy(object)->data != static_cast<const char*>(v.data)))
+                patch.moved = true;
+        }
+        if (f.kind == Kind::integer && !read_int(object, info, f, reinterpret_cast<i64*>(args + f.offset)))
+            return nullptr;
+        if (f.kind == Kind::real) {
+            const double value = PyFloat_AsDouble(object);
+            if (value == -1.0 && PyErr_Occurred()) return nullptr;
+            *reinterpret_cast<double*>(args + f.offset) = value;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
 PyObject* call_op(OpId op, PyObject* const* given, Py_ssize_t n) {
     if (!check_settings()) return nullptr;
+    if (active_patch().program) return patch_op(op, given, n);
     const OpInfo& info = op_info[op];
     alignas(64) char args[kMaxArgsBytes];
     std::memset(args, 0, static_cast<size_t>(info.args_bytes));
@@ -190,6 +227,14 @@ PyObject* call_op(OpId op, PyObject* const* given, Py_ssize_t n) {
         return nullptr;
     }
     if (!check_overlap(info, args)) return nullptr;
+    if (Recording* r = active_recording()) {
+        for (Py_ssize_t i = 0; i < n; ++i) {
+            if (py::isinstance<py::array>(given[i])) r->keep.append(py::handle(given[i]));
+        }
+        for (i32 i = 0; i < kept.count; ++i) r->keep.append(py::handle(kept.objects[i]));
+        run_noted(op, args);
+        Py_RETURN_NONE;
+    }
     if (elements < kReleaseFrom) {
         run(op, args);
         Py_RETURN_NONE;
@@ -363,6 +408,7 @@ PYBIND11_MODULE(_core, m) {
     m.doc() = "Compiled kernels of rosenblatt; call them through rosenblatt.ops.";
     if (PyModule_AddFunctions(m.ptr(), methods(std::make_integer_sequence<i32, kNumOps>())) < 0)
         throw py::error_already_set();
+    define_program(m);
     m.def("op_table", &op_table);
     m.def("impls", &impls, py::arg("op"));
     m.def("config", &config);

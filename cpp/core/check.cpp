@@ -260,6 +260,9 @@ bool check(Check& c, const softmax_xent_dx_args& a) {
            c.extent("g", a.g, 0, a.probs.shape[0], "M") &&
            check_labels(c, a.labels, a.probs.shape[0], a.probs.shape[1]);
 }
+bool check(Check& c, const one_hot_args& a) {
+    return c.ndim("y", a.y, 2, "[M,C]") && check_labels(c, a.labels, a.y.shape[0], a.y.shape[1]);
+}
 
 // --- matrix product
 bool check(Check& c, const gemm_args& g) {
@@ -452,6 +455,50 @@ bool check(Check& c, const adam_update_args& a) {
     if (!(a.beta2 >= 0.0 && a.beta2 < 1.0)) return c.fail("beta2 must be in [0, 1), got %g", a.beta2);
     if (!(a.eps >= 0.0)) return c.fail("eps must not be negative, got %g", a.eps);
     return c.in_range("decoupled", a.decoupled, 0, 1) && c.in_range("step", a.step, 1, i64{1} << 53);
+}
+bool check(Check& c, const nesterov_update_args& a) {
+    return c.same_shape("g", a.g, "p", a.p) && c.same_shape("v", a.v, "p", a.p);
+}
+bool check(Check& c, const adagrad_update_args& a) {
+    return c.same_shape("g", a.g, "p", a.p) && c.same_shape("s", a.s, "p", a.p) &&
+           c.in_range("eps", a.eps, 0.0, HUGE_VAL) && c.in_range("inside", a.inside, 0, 1);
+}
+bool check(Check& c, const rmsprop_update_args& a) {
+    if (!c.same_shape("g", a.g, "p", a.p) || !c.same_shape("v", a.v, "p", a.p)) return false;
+    if (present(a.mean) && !c.same_shape("mean", a.mean, "p", a.p)) return false;
+    if (present(a.m) && !c.same_shape("m", a.m, "p", a.p)) return false;
+    if (!present(a.m) && a.momentum != 0.0) return c.fail("momentum %g needs the buffer m", a.momentum);
+    return c.in_range("rho", a.rho, 0.0, 1.0) && c.in_range("eps", a.eps, 0.0, HUGE_VAL) &&
+           c.in_range("inside", a.inside, 0, 1);
+}
+bool check(Check& c, const adadelta_update_args& a) {
+    return c.same_shape("g", a.g, "p", a.p) && c.same_shape("v", a.v, "p", a.p) && c.same_shape("d", a.d, "p", a.p) &&
+           c.in_range("rho", a.rho, 0.0, 1.0) && c.in_range("eps", a.eps, 0.0, HUGE_VAL);
+}
+bool check(Check& c, const delta_bar_delta_update_args& a) {
+    return c.same_shape("g", a.g, "p", a.p) && c.same_shape("rate", a.rate, "p", a.p) &&
+           c.same_shape("bar", a.bar, "p", a.p) && c.in_range("phi", a.phi, 0.0, 1.0) &&
+           c.in_range("theta", a.theta, 0.0, 1.0);
+}
+bool check_norms(Check& c, const View& v) {
+    return c.ndim("norms", v, 1, "[4]") && c.extent("norms", v, 0, 4, "norms");
+}
+bool check(Check& c, const norm_update_args& a) {
+    return check_norms(c, a.norms) && c.in_range("first", a.first, 0, 1);
+}
+bool check(Check& c, const norm_scale_update_args& a) {
+    if (!(a.limit > 0.0)) return c.fail("limit must be positive, got %g", a.limit);
+    return check_norms(c, a.norms) && c.in_range("which", a.which, 0, 3) && c.in_range("eps", a.eps, 0.0, HUGE_VAL);
+}
+bool check(Check& c, const clip_update_args& a) {
+    return a.low <= a.high || c.fail("low must not be above high, got %g and %g", a.low, a.high);
+}
+bool check(Check& c, const row_norm_update_args& a) {
+    const i64 n = numel(a.x);
+    if (!c.in_range("rows", a.rows, 1, kMaxElements)) return false;
+    if (n % a.rows) return c.fail("%lld rows do not divide x of shape %s", (long long)a.rows, ShapeText(a.x).text);
+    if (!(a.low >= 0.0)) return c.fail("low must not be negative, got %g", a.low);
+    return a.low <= a.high || c.fail("low must not be above high, got %g and %g", a.low, a.high);
 }
 
 }  // namespace

@@ -89,7 +89,8 @@ State& state() {
         cache_sizes(&s->l1, &s->l2, &s->l3);
         if (const char* e = std::getenv("RB_TRACE"); e && *e) {
             s->trace = std::strcmp(e, "1") == 0;
-            if (!s->trace && std::strcmp(e, "0") != 0) s->bad_trace = e;
+            const bool known = s->trace || std::strcmp(e, "0") == 0 || std::strcmp(e, "program") == 0;
+            if (!known) s->bad_trace = e;
         }
         if (const char* e = std::getenv("RB_IMPL"); e && *e) read_setting(*s, e);
     });

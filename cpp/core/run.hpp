@@ -23,7 +23,7 @@ void run(OpId op, void* args);
 // Forces `impl` ("name" or "level:name") for the op where it accepts; null or "" lifts it. False: no such op or impl.
 bool force_impl(const char* op, const char* impl);
 
-// The value of RB_TRACE when it is neither 0 nor 1, else null.
+// The value of RB_TRACE when it is none of 0, 1, program, else null.
 const char* bad_trace_setting();
 
 // The setting of RB_IMPL when it cannot be understood, else null.

@@ -138,7 +138,23 @@ static void softmax_xent_dx_run(const void* args, Ctx&) {
     });
 }
 
+template <typename T>
+static void one_hot_run(const void* args, Ctx&) {
+    const one_hot_args& a = *static_cast<const one_hot_args*>(args);
+    const i64* labels = static_cast<const i64*>(a.labels.data);
+    T* y = static_cast<T*>(a.y.data);
+    const i64 M = a.y.shape[0], C = a.y.shape[1];
+    parallel(M, 2.0 + 0.1 * double(C), [&](i64 begin, i64 end) {
+        for (i64 m = begin; m < end; ++m) {
+            T* __restrict row = y + m * C;
+            for (i64 c = 0; c < C; ++c) row[c] = T(0);
+            row[labels[m]] = T(1);
+        }
+    });
+}
+
 constexpr void add_softmax(Table& t) {
+    add_simd<one_hot_run<float>, one_hot_run<double>>(t, op_one_hot);
     add_simd<softmax_run<float>, softmax_run<double>>(t, op_softmax);
     add_simd<softmax_dx_run<float>, softmax_dx_run<double>>(t, op_softmax_dx);
     add_simd<log_softmax_run<float>, log_softmax_run<double>>(t, op_log_softmax);

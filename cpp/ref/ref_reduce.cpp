@@ -135,6 +135,15 @@ void softmax_xent_dx(const softmax_xent_dx_args& a) {
     }
 }
 
+template <typename T>
+void one_hot(const one_hot_args& a) {
+    const i64 M = a.y.shape[0], C = a.y.shape[1];
+    for (i64 m = 0; m < M; ++m) {
+        for (i64 c = 0; c < C; ++c) ptr<T>(a.y)[m * C + c] = T(ptr<i64>(a.labels)[m] == c);
+    }
+}
+
+RB_REF_INSTANTIATE(one_hot)
 RB_REF_INSTANTIATE(sum)
 RB_REF_INSTANTIATE(max)
 RB_REF_INSTANTIATE(min)

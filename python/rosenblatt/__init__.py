@@ -11,21 +11,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import ops
+from ._capture import Captured, CaptureError, capture
 from ._config import get_num_threads, set_num_threads, show_config
 from ._version import __version__
-from .autograd import enable_grad, grad, gradcheck, is_grad_enabled, no_grad
+from .autograd import detect_anomaly, enable_grad, grad, gradcheck, is_grad_enabled, mark_written, no_grad
+from .custom import Function, checkpoint, stop_gradient
 from .ops.random import manual_seed
 from .tensor import Parameter, Tensor, tensor
 
 if TYPE_CHECKING:
-    from . import data, io, models, nn, optim, train, viz
+    from . import data, io, metrics, models, nn, optim, train, viz
 
-_LAZY = ("cli", "data", "io", "models", "nn", "optim", "train", "viz")
+_LAZY = ("cli", "data", "io", "metrics", "models", "nn", "optim", "train", "viz")
 
 __all__ = [
-    "Parameter", "Tensor", "__version__", "data", "enable_grad", "get_num_threads", "grad", "gradcheck", "io",
-    "is_grad_enabled", "manual_seed", "models", "nn", "no_grad", "ops", "optim", "set_num_threads", "show_config",
-    "tensor", "train", "viz",
+    "CaptureError", "Captured", "Function", "Parameter", "Tensor", "__version__", "capture", "checkpoint",
+    "data", "detect_anomaly", "enable_grad", "get_num_threads", "grad", "gradcheck", "io", "is_grad_enabled",
+    "manual_seed", "mark_written", "metrics", "models", "nn", "no_grad", "ops", "optim", "set_num_threads",
+    "show_config", "stop_gradient", "tensor", "train", "viz",
 ]
 
 

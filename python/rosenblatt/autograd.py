@@ -8,33 +8,45 @@ A gradient rule is `rule(g, needs, *saved) -> tuple of gradients`, one per input
 are written with `rosenblatt.ops`: with plain arrays they just compute; with tensors (`create_graph=True`) they are
 taped again, which is how second-order gradients come about.
 
+Saved tensors are not copied. A tensor that was written between forward and backward (an optimiser step,
+`load_state_dict`, assigning `t.data`, `t.data -= ...`) is noticed through its time stamp; writes through NumPy into
+`t.data[...]` leave no trace and are found by `detect_anomaly` only.
+
 Griewank & Walther, "Evaluating Derivatives" (2008), chapter 3.
 """
 
 from __future__ import annotations
 
 import heapq
-import itertools
+import linecache
+import os
+import sys
 import threading
-from collections.abc import Callable, Sequence
-from types import TracebackType
+import weakref
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from types import FrameType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from .tensor import Array, Tensor, float_array, wrap
+from .tensor import Array, Tensor, float_array, tick, wrap
 
+ndarray = np.ndarray
 P = ParamSpec("P")
 R = TypeVar("R")
-Rule = Callable[..., tuple[Any, ...]]
+Rule = Callable[..., Any]
+Hook = Callable[[Tensor], "Tensor | Array | None"]
 
 
-class _State(threading.local):
-    enabled = True
+class State(threading.local):
+    enabled: Any = True  # True, False or PROBING
 
 
-_state = _State()
-_sequence = itertools.count()
+PROBING = "probing"  # ops mark what wants a gradient but keep nothing (see `custom.checkpoint`)
+
+
+state = State()
 
 
 class _Output:
@@ -45,17 +57,17 @@ OUT = _Output()
 
 
 class Node:
-    """One taped op: `inputs` are the tensors that want gradients (None elsewhere)."""
+    """One taped op: `inputs` are the tensors that want gradients (None elsewhere), `needs` says where they are."""
 
-    __slots__ = ("inputs", "name", "output", "rule", "saved", "sequence")
+    __slots__ = ("__weakref__", "inputs", "name", "needs", "output", "rule", "saved", "sequence")
 
-    def __init__(self, name: str, rule: Rule, inputs: tuple[Tensor | None, ...], saved: tuple[Any, ...] | None) -> None:
-        self.name = name
-        self.rule = rule
-        self.inputs = inputs
-        self.saved = saved
-        self.output: Array | None = None
-        self.sequence = next(_sequence)
+    inputs: tuple[Tensor | None, ...]
+    name: str
+    needs: tuple[bool, ...]
+    output: Array | None
+    rule: Rule
+    saved: tuple[Any, ...] | None
+    sequence: int
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
@@ -71,13 +83,13 @@ class no_grad:
     _value = False
 
     def __enter__(self) -> None:
-        self._previous = _state.enabled
-        _state.enabled = self._value
+        self._previous = state.enabled
+        state.enabled = self._value
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _state.enabled = self._previous
+        state.enabled = self._previous
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         import functools
@@ -100,128 +112,280 @@ class enable_grad(no_grad):
 
 def is_grad_enabled() -> bool:
     """Whether ops on this thread are being recorded (see `no_grad`)."""
-    return _state.enabled
+    return bool(state.enabled)
+
+
+_ONE = (True,)
 
 
 def record(name: str, result: Array, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, ...]) -> Any:
     """`result` as a tensor with its node when an input is a tensor, or unchanged when all are plain arrays."""
     taped = False
-    wanted = False
     for x in inputs:
         if isinstance(x, Tensor):
-            taped = True
             if x.requires_grad:
-                wanted = True
                 break
-    if not taped:
-        return result
+            taped = True
+    else:
+        return wrap(result) if taped else result
     out = wrap(result)
-    if wanted and _state.enabled:
-        node = Node(
-            name, rule, tuple([x if isinstance(x, Tensor) and x.requires_grad else None for x in inputs]), saved
-        )
-        for s in saved:
-            if s is OUT:
-                node.output = result
-                break
-        out._node = node
+    enabled = state.enabled
+    if enabled:
         out.requires_grad = True
+        if enabled is not PROBING:
+            node = Node()
+            node.name = name
+            node.rule = rule
+            node.saved = saved
+            if len(inputs) == 1:
+                node.inputs = inputs
+                node.needs = _ONE
+            elif len(inputs) == 2:
+                p, q = inputs
+                wants = isinstance(p, Tensor) and p.requires_grad, isinstance(q, Tensor) and q.requires_grad
+                node.inputs = inputs if wants[0] and wants[1] else (p if wants[0] else None, q if wants[1] else None)
+                node.needs = wants
+            else:
+                node.inputs = given = tuple([x if isinstance(x, Tensor) and x.requires_grad else None for x in inputs])
+                node.needs = tuple([x is not None for x in given])
+            node.output = None
+            for s in saved:
+                if s is OUT:
+                    node.output = result
+                    break
+            node.sequence = tick()
+            out._node = node
+            if _anomaly.depth:
+                _anomaly.note(node)
     return out
+
+
+def mark_written(tensors: Iterable[Tensor]) -> None:
+    """Says that the arrays of `tensors` were just changed in place.
+
+    A backward pass through an op that saved one of them before raises RuntimeError. Optimisers and `load_state_dict`
+    call this; so should code that writes into `t.data[...]` itself.
+    """
+    now = tick()
+    for t in tensors:
+        t._written = now
+
+
+# --- hooks
+
+_hooks: weakref.WeakKeyDictionary[Tensor | Node, list[Hook]] = weakref.WeakKeyDictionary()
+# The dict inside: empty when `_hooks` is, and asked without a Python call.
+_any_hooks: dict[Any, Any] = _hooks.data  # type: ignore[attr-defined]
+
+
+class HookHandle:
+    """What `register_hook` returns; `remove()` takes the hook away (twice is no error)."""
+
+    def __init__(self, hooks: list[Any], hook: Any) -> None:
+        self._hooks, self._hook = hooks, hook
+
+    def remove(self) -> None:
+        for i, h in enumerate(self._hooks):
+            if h is self._hook:
+                del self._hooks[i]
+                return
+
+
+def register_hook(tensor: Tensor, hook: Hook) -> HookHandle:
+    """See `Tensor.register_hook`. The hook of a computed tensor lives as long as its node."""
+    if not callable(hook):
+        raise TypeError(f"register_hook: expected a function of the gradient, got {type(hook).__name__}")
+    if not tensor.requires_grad:
+        raise RuntimeError("register_hook: this tensor requires no gradient")
+    own = _hooks.setdefault(tensor if tensor._node is None else tensor._node, [])
+
+    def call(g: Tensor) -> Any:  # one of its own, so that the same function may be registered twice
+        return hook(g)
+
+    own.append(call)
+    return HookHandle(own, call)
+
+
+def _call_hooks(key: Tensor | Node, g: Any) -> Any:
+    """The gradient g (array, or tensor when taped) after the hooks of a leaf or node, of the same kind and shape."""
+    for hook in tuple(_hooks.get(key, ())):
+        taped = isinstance(g, Tensor)
+        given = g if taped else wrap(g)
+        back = hook(given)
+        if back is None or back is given:
+            continue
+        array = float_array("hook", back)
+        if array.shape != g.shape:
+            raise ValueError(f"hook of {_name_of(key)}: expected a gradient of shape {g.shape}, got {array.shape}")
+        if taped and isinstance(back, Tensor) and back.dtype == given.dtype:
+            g = back
+        else:  # a copy: the array may be the caller's own, and `.grad` shares memory with nothing
+            array = _copy(array) if array.dtype == g.dtype else _astype(array, g.dtype)
+            g = wrap(array) if taped else array
+    return g
+
+
+def _name_of(key: Tensor | Node) -> str:
+    return f"the result of {key.name}" if isinstance(key, Node) else f"a leaf of shape {key.shape}"
+
+
+# --- the pass
+
+_add: Any = None
+_astype: Any = None
+_copy: Any = None
+
+
+def use_ops(add: Any, astype: Any, copy: Any) -> None:
+    """The ops the pass itself calls, handed over by `ops.elementwise`, which this module cannot import."""
+    global _add, _astype, _copy
+    _add, _astype, _copy = add, astype, copy
 
 
 def _seed_gradient(root: Tensor, grad: Any) -> Array:
     if grad is None:
-        if root.size != 1:
+        if root._data.size != 1:
             raise ValueError(
                 f"backward: a gradient must be given for a tensor of shape {root.shape} (only one element needs none)"
             )
-        return np.ones(root.shape, root.dtype)
+        return np.ones(root.shape, root.dtype) if root.shape else SEEDS[root.dtype]
     array = float_array("backward", grad, root.dtype)
     if array.shape != root.shape:
         raise ValueError(f"backward: expected a gradient of shape {root.shape}, got {array.shape}")
     return array
 
 
+def _unit(dtype: Any) -> Array:
+    one = np.ones((), dtype)
+    one.flags.writeable = False
+    return one
+
+
+SEEDS = {np.dtype(t): _unit(t) for t in (np.float32, np.float64)}
+
+
+def _freed(node: Node) -> RuntimeError:
+    return RuntimeError(
+        f"backward: the graph of {node.name} was freed by an earlier backward; retain_graph=True keeps it"
+    )
+
+
+def overwritten(node: Node, t: Tensor) -> RuntimeError:
+    return RuntimeError(
+        f"backward: a tensor of shape {t.shape} that {node.name} saved was written after the forward pass "
+        "(by an optimiser step, load_state_dict or an assignment to .data); its gradient would be wrong"
+    )
+
+
+def _materialise(node: Node, create_graph: bool) -> list[Any]:
+    """What the rule gets of `saved`: arrays, or tensors when the pass is taped."""
+    if node.saved is None:
+        raise _freed(node)
+    given = []
+    for s in node.saved:
+        if isinstance(s, Tensor):
+            if s._written > node.sequence:
+                raise overwritten(node, s)
+            given.append(s if create_graph else s._data)
+        elif s is OUT:
+            y: Any = node.output
+            if create_graph:
+                y = wrap(y)
+                y._node, y.requires_grad = node, True
+            given.append(y)
+        else:
+            given.append(s)
+    return given
+
+
 def _run(
-    roots: Sequence[tuple[Tensor, Any]],
+    root: Tensor,
+    seed: Array,
     retain_graph: bool,
     create_graph: bool,
     leaf: Callable[[Tensor, Any], None],
     watched: dict[Node, Callable[[Any], None]],
 ) -> None:
-    from .ops.elementwise import add, astype
-
+    """Carries `seed` from `root` to the leaves: leaf(t, gradient) for each use, watched[node](gradient) once."""
     pending: dict[Node, Any] = {}
     heap: list[tuple[int, Node]] = []
+    push, pop = heapq.heappush, heapq.heappop
+    anomaly = _anomaly if _anomaly.depth else None
+    held: dict[Tensor, Any] = {}  # leaves with hooks wait for their whole gradient
+    targets: tuple[Tensor | None, ...] = (root,)
+    grads: tuple[Any, ...] = (wrap(seed) if create_graph else seed,)
+    previous = state.enabled
+    state.enabled = create_graph
+    try:
+        while True:
+            for t, g in zip(targets, grads, strict=True):
+                if t is None or g is None:
+                    continue
+                dtype = t._data.dtype
+                if g.dtype is not dtype and g.dtype != dtype:  # the op promoted its inputs to one dtype
+                    g = _astype(g, dtype)
+                node = t._node
+                if node is None:
+                    if _any_hooks and t in _hooks:
+                        held[t] = _add(held[t], g) if t in held else g
+                    else:
+                        leaf(t, g)
+                elif node in pending:
+                    pending[node] = _add(pending[node], g)
+                else:
+                    pending[node] = g
+                    push(heap, (-node.sequence, node))
+            if not heap:
+                break
+            node = pop(heap)[1]
+            g = pending.pop(node)
+            if _any_hooks and node in _hooks:
+                g = _call_hooks(node, g)
+            if watched and node in watched:
+                watched[node](g)
+            saved = _materialise(node, create_graph)
+            if not node.needs:  # no inputs: the rule makes the tensor to go on from (see `custom.checkpoint`)
+                targets, grads = (node.rule(node, *saved),), (g,)
+            else:
+                if anomaly:
+                    anomaly.check(node)
+                targets, grads = node.inputs, node.rule(g, node.needs, *saved)
+                if anomaly:
+                    anomaly.inspect(node, g, grads)
+            if not retain_graph:
+                node.saved = node.output = None
+                node.inputs = ()
+        for t, g in held.items():
+            leaf(t, _call_hooks(t, g))
+    finally:
+        state.enabled = previous
 
-    def deliver(t: Tensor, g: Any) -> None:
-        if g.dtype is not t.data.dtype and g.dtype != t.data.dtype:  # the op promoted its inputs to one dtype
-            g = astype(g, t.data.dtype)
-        node = t._node
-        if node is None:
-            leaf(t, g)
-        elif node in pending:
-            pending[node] = add(pending[node], g)
-        else:
-            pending[node] = g
-            heapq.heappush(heap, (-node.sequence, node))
 
-    for root, g in roots:
-        deliver(root, g)
-    while heap:
-        node = heapq.heappop(heap)[1]
-        g = pending.pop(node)
-        if node in watched:
-            watched[node](g)
-        saved = node.saved
-        if saved is None:
-            raise RuntimeError(
-                f"backward: the graph of {node.name} was freed by an earlier backward; retain_graph=True keeps it"
-            )
-        if create_graph:
-            if node.output is not None:
-                y = wrap(node.output)
-                y._node, y.requires_grad = node, True
-                saved = tuple([y if s is OUT else s for s in saved])
-        else:
-            output = node.output
-            saved = tuple([s.data if isinstance(s, Tensor) else (output if s is OUT else s) for s in saved])
-        needs = tuple([t is not None for t in node.inputs])
-        grads = node.rule(g, needs, *saved)
-        for t, gt in zip(node.inputs, grads, strict=True):
-            if t is not None and gt is not None:
-                deliver(t, gt)
-        if not retain_graph:
-            node.saved = None
-            node.output = None
-            node.inputs = ()
+_UNWATCHED: dict[Node, Callable[[Any], None]] = {}
 
 
 def backward(root: Tensor, grad: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
     """See `Tensor.backward`."""
     if not root.requires_grad:
         raise RuntimeError("backward: this tensor depends on nothing that requires a gradient")
-    from .ops.elementwise import add
-
     seed = _seed_gradient(root, grad)
-
     handed_out = {id(seed): seed}
 
     def leaf(t: Tensor, g: Any) -> None:
-        value = g if isinstance(g, Tensor) else wrap(g)
         if t.grad is not None:
-            value = add(t.grad, value)
-        elif not create_graph:
+            total = _add(t.grad, g)
+            t.grad = total if isinstance(total, Tensor) else wrap(total)
+        elif create_graph:
+            t.grad = g
+        else:
             # `.grad` is the user's to change: it never shares memory with another gradient or a view.
-            array = value.data
-            if id(array) in handed_out or isinstance(array.base, np.ndarray):
-                value = wrap(array.copy())
+            if id(g) in handed_out or isinstance(g.base, ndarray):
+                g = _copy(g)  # by our kernel, so that a captured step sees it
             else:
-                handed_out[id(array)] = array
-        t.grad = value
+                handed_out[id(g)] = g
+            t.grad = wrap(g)
 
-    with (enable_grad if create_graph else no_grad)():
-        _run([(root, wrap(seed) if create_graph else seed)], retain_graph or create_graph, create_graph, leaf, {})
+    _run(root, seed, retain_graph or create_graph, create_graph, leaf, _UNWATCHED)
 
 
 def grad(
@@ -236,14 +400,14 @@ def grad(
     wanted = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     if not outputs.requires_grad:
         raise RuntimeError("grad: outputs depend on nothing that requires a gradient")
-    from .ops.elementwise import add
-
     seed = _seed_gradient(outputs, grad_output)
     found: dict[int, Any] = {}
+    leaves = {id(t) for t in wanted}
 
     def leaf(t: Tensor, g: Any) -> None:
         key = id(t)
-        found[key] = add(found[key], g) if key in found else g
+        if key in leaves:
+            found[key] = _add(found[key], g) if key in found else g
 
     def watch(t: Tensor) -> Callable[[Any], None]:
         def put(g: Any) -> None:
@@ -253,15 +417,109 @@ def grad(
 
     watched = {t._node: watch(t) for t in wanted if t._node is not None}
     keep = create_graph if retain_graph is None else retain_graph
-    with (enable_grad if create_graph else no_grad)():
-        _run([(outputs, wrap(seed) if create_graph else seed)], keep or create_graph, create_graph, leaf, watched)
+    _run(outputs, seed, keep or create_graph, create_graph, leaf, watched)
     result = []
     for t in wanted:
         g = found.get(id(t))
         if g is None:
             g = np.zeros(t.shape, t.dtype)
+        elif isinstance(g, np.ndarray) and not g.flags.writeable:  # the seed of a scalar is shared
+            g = g.copy()
         result.append(g if isinstance(g, Tensor) else wrap(g))
     return tuple(result)
+
+
+# --- looking for trouble
+
+
+class _Anomaly:
+    """State of `detect_anomaly`: where each node was made and what the arrays it saved looked like."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.made: weakref.WeakKeyDictionary[Node, tuple[str, list[int]]] = weakref.WeakKeyDictionary()
+
+    def note(self, node: Node) -> None:
+        self.made[node] = (_caller(), _checksums(node))
+
+    def where(self, node: Node) -> str:
+        known = self.made.get(node)
+        return f"{node.name}, called at {known[0]}" if known else f"{node.name}, called before detect_anomaly"
+
+    def check(self, node: Node) -> None:
+        known = self.made.get(node)
+        if known is not None and _checksums(node) != known[1]:
+            raise RuntimeError(
+                f"backward: an array saved by {self.where(node)} was changed in place after the forward pass"
+            )
+
+    def inspect(self, node: Node, g: Any, grads: tuple[Any, ...]) -> None:
+        if not _finite(g):
+            raise RuntimeError(f"backward: the gradient flowing into {self.where(node)} is not finite")
+        for i, each in enumerate(grads):
+            if each is not None and not _finite(each):
+                kind = "NaN" if np.isnan(_raw(each)).any() else "infinite"
+                raise RuntimeError(
+                    f"backward: the gradient of {self.where(node)} became {kind} with respect to input {i}"
+                )
+
+
+def _raw(x: Any) -> Array:
+    array: Array = x._data if isinstance(x, Tensor) else x
+    return array
+
+
+def _finite(x: Any) -> bool:
+    return bool(np.isfinite(_raw(x)).all())
+
+
+def _checksums(node: Node) -> list[int]:
+    found = []
+    for s in (*(node.saved or ()), node.output):
+        if isinstance(s, (Tensor, np.ndarray)):
+            found.append(zlib.crc32(np.ascontiguousarray(_raw(s)).tobytes()))
+    return found
+
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def _caller() -> str:
+    """'file:line in function: source' of the innermost frame outside this package (or the outermost inside it)."""
+    frame: FrameType | None = sys._getframe(1)
+    last = frame
+    while frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_PACKAGE):
+        last, frame = frame, frame.f_back
+    found = frame or last
+    assert found is not None
+    file, line = found.f_code.co_filename, found.f_lineno
+    source = linecache.getline(file, line).strip()
+    return f"{file}:{line} in {found.f_code.co_name}" + (f": {source}" if source else "")
+
+
+_anomaly = _Anomaly()
+
+
+class detect_anomaly:
+    """Context manager for debugging: backward passes inside name the op, and the line that called it, whose gradient
+    was the first to become NaN or infinite, or whose saved arrays were written in place after the forward pass.
+
+    Both passes must be inside. Every saved array is summed twice and every op's caller looked up, so it is slow; it
+    concerns all threads.
+
+    >>> with rb.detect_anomaly():
+    ...     loss_of(model(x)).backward()
+    """
+
+    def __enter__(self) -> None:
+        _anomaly.depth += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _anomaly.depth -= 1
+        if not _anomaly.depth:
+            _anomaly.made.clear()
 
 
 def gradcheck(

@@ -7,20 +7,27 @@ precision (float16 becomes float32), integers and booleans become the default fl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import operator
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from . import _core
+
 if TYPE_CHECKING:
-    from .autograd import Node
+    from .autograd import HookHandle, Node
 
 Array = npt.NDArray[Any]
 
 float32 = np.dtype(np.float32)
 float64 = np.dtype(np.float64)
 DEFAULT_DTYPE = float32
+
+# One clock for taped ops and for writes into tensors: a tensor written after an op saved it has a later time.
+tick = itertools.count(1).__next__
 
 
 def float_array(where: str, value: Any, dtype: npt.DTypeLike | None = None) -> Array:
@@ -51,6 +58,13 @@ def float_array(where: str, value: Any, dtype: npt.DTypeLike | None = None) -> A
     return array if array.dtype == target and array.dtype.isnative else array.astype(target)
 
 
+def _refuse_in_capture(what: str) -> None:
+    if _core.recording():
+        from ._capture import refuse_read
+
+        refuse_read(what)
+
+
 class Tensor:
     """An n-dimensional array that remembers how it was made.
 
@@ -63,38 +77,58 @@ class Tensor:
     dtype : float32 or float64, optional
     """
 
-    __slots__ = ("__weakref__", "_node", "data", "grad", "requires_grad")
+    __slots__ = ("__weakref__", "_data", "_node", "_written", "grad", "requires_grad")
     __array_priority__ = 1000.0
     __array_ufunc__ = None  # numpy array <op> tensor defers to the tensor
     __hash__ = object.__hash__
 
-    data: Array
     grad: Tensor | None
     requires_grad: bool
+    _data: Array
     _node: Node | None
+    _written: int
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: npt.DTypeLike | None = None) -> None:
-        self.data = float_array("Tensor", data, dtype)
+        self._data = float_array("Tensor", data, dtype)
         self.grad = None
         self.requires_grad = bool(requires_grad)
         self._node = None
+        self._written = 0
+
+    if TYPE_CHECKING:
+
+        @property
+        def data(self) -> Array: ...
+        @data.setter
+        def data(self, value: Any) -> None: ...
+    else:
+
+        def _assign(self, value: Any) -> None:
+            self._data = float_array("Tensor.data", value)
+            self._written = tick()
+
+        data = property(
+            operator.attrgetter("_data"),  # called from C: the property costs no Python frame
+            _assign,
+            doc="The array. Assigning one, or `t.data -= ...`, is seen by graphs that saved this tensor.",
+        )
 
     # --- facts
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.data.shape
+        return self._data.shape
 
     @property
     def ndim(self) -> int:
-        return self.data.ndim
+        return self._data.ndim
 
     @property
     def size(self) -> int:
-        return self.data.size
+        return self._data.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.data.dtype
+        return self._data.dtype
 
     @property
     def device(self) -> str:
@@ -105,11 +139,12 @@ class Tensor:
         return self._node is None
 
     def __len__(self) -> int:
-        if not self.data.ndim:
+        if not self._data.ndim:
             raise TypeError("len() of a 0-d tensor")
         return len(self.data)
 
     def __repr__(self) -> str:
+        _refuse_in_capture("printing a tensor")
         text = np.array2string(self.data, prefix="tensor(", separator=", ", threshold=64)
         extra = f", dtype={self.dtype}" if self.dtype != DEFAULT_DTYPE else ""
         if self._node is not None:
@@ -121,32 +156,37 @@ class Tensor:
     # --- to the outside
     def item(self) -> float:
         """The only element as a Python float. Raises ValueError unless there is exactly one."""
-        if self.data.size != 1:
+        _refuse_in_capture("item() or float()")
+        if self._data.size != 1:
             raise ValueError(f"item: expected a tensor with one element, got shape {self.shape}")
-        return float(self.data.reshape(-1)[0])
+        return float(self._data.reshape(-1)[0])
 
     def __float__(self) -> float:
         return self.item()
 
     def __bool__(self) -> bool:
-        if self.data.size != 1:
+        _refuse_in_capture("branching on a tensor")
+        if self._data.size != 1:
             raise ValueError(f"truth value of a tensor of shape {self.shape} is ambiguous")
-        return bool(self.data.reshape(-1)[0])
+        return bool(self._data.reshape(-1)[0])
 
     def numpy(self) -> Array:
         """The data as a NumPy array sharing memory."""
+        _refuse_in_capture("numpy()")
         return self.data
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
-        array = self.data if dtype is None or self.data.dtype == dtype else self.data.astype(dtype)
+        _refuse_in_capture("turning a tensor into a NumPy array")
+        array = self.data if dtype is None or self._data.dtype == dtype else self._data.astype(dtype)
         return array.copy() if copy and array is self.data else array
 
     def tolist(self) -> Any:
-        return self.data.tolist()
+        _refuse_in_capture("tolist()")
+        return self._data.tolist()
 
     def detach(self) -> Tensor:
         """The same data cut off from the tape."""
-        return wrap(self.data)
+        return wrap(self._data)
 
     def to(self, target: Any) -> Tensor:
         """This tensor on device "cpu" or in dtype float32/float64 (differentiable)."""
@@ -163,12 +203,20 @@ class Tensor:
         `grad` is the gradient flowing in, of this tensor's shape; it may be left out for a single element.
         Raises RuntimeError when there is no graph or it was freed, ValueError for a wrong shape.
         """
-        from .autograd import backward
-
-        backward(self, grad, retain_graph, create_graph)
+        _autograd.backward(self, grad, retain_graph, create_graph)
 
     def zero_grad(self) -> None:
         self.grad = None
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | Array | None]) -> HookHandle:
+        """Calls `hook(gradient)` in every backward pass, once, with the whole gradient of this tensor.
+
+        The gradient has this tensor's shape and is not to be written to. What the hook returns replaces it (for
+        `.grad` and for everything before this tensor); None keeps it. Hooks run in order of registration; the handle's
+        `remove()` takes this one away. Raises RuntimeError for a tensor that requires no gradient; a replacement of
+        another shape raises ValueError in the pass.
+        """
+        return _autograd.register_hook(self, hook)
 
     if TYPE_CHECKING:
         # Attached from rosenblatt.ops at import; listed for type checkers.
@@ -230,12 +278,16 @@ class Parameter(Tensor):
 
 def wrap(data: Array) -> Tensor:
     """A tensor around a float array that is known to be one; skips all checks."""
-    t = Tensor.__new__(Tensor)
-    t.data = data
+    t = _new(Tensor)
+    t._data = data
     t.grad = None
     t.requires_grad = False
     t._node = None
+    t._written = 0
     return t
+
+
+_new = Tensor.__new__
 
 
 def tensor(data: Any, requires_grad: bool = False, dtype: npt.DTypeLike | None = None) -> Tensor:
@@ -245,3 +297,6 @@ def tensor(data: Any, requires_grad: bool = False, dtype: npt.DTypeLike | None =
     if isinstance(source, np.ndarray) and np.shares_memory(array, source):
         array = array.copy()
     return Tensor(array, requires_grad)
+
+
+from . import autograd as _autograd  # noqa: E402  (it imports the names above)

@@ -130,6 +130,7 @@ TEST(softmax) {
             .out("probs", s)
             .tolerance(40, 1)
             .run();
+        OpCase("one_hot", ++seed).out("y", s).ints("labels", {M}, 0, C - 1).tolerance(0).run();
         OpCase("softmax_xent_dx", ++seed)
             .in("probs", s, Layout::contiguous, 0, 1)
             .ints("labels", {M}, 0, C - 1)

@@ -90,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     listing.set_defaults(run=_list)
 
     train = commands.add_parser("train", help="train a network and leave a run folder")
-    train.add_argument("name", metavar="NAME", help="a name from `rosenblatt list`")
+    train.add_argument("name", metavar="NAME", nargs="?", help="a name from `rosenblatt list`")
     train.add_argument(
         "--data",
         default="digits",
@@ -115,6 +115,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--out", metavar="FOLDER", help="run folder (default: runs/NAME-<time>); must be new or empty")
     train.add_argument("--overwrite", action="store_true", help="replace the run that --out holds; other files stay")
+    train.add_argument(
+        "--checkpoint-every", type=_positive, metavar="EPOCHS", help="write a checkpoint into the run folder this often"
+    )
+    train.add_argument("--checkpoint-steps", type=_positive, metavar="UPDATES", help="and after so many updates")
+    train.add_argument(
+        "--resume", metavar="RUN_FOLDER",
+        help="continue a run that writes checkpoints, with its options; only --epochs, --threads, --quiet can be given",
+    )
+    train.add_argument(
+        "--fallback", action="store_true", help="with --resume: if the newest checkpoint is damaged, take an older one"
+    )
     train.add_argument("--no-report", action="store_true", help="leave out report.html")
     train.add_argument(
         "--check-finite", action="store_true", help="stop at the first NaN or infinity, naming the layer"
@@ -178,11 +189,12 @@ def _info(options: argparse.Namespace) -> int:
 def _user_errors() -> tuple[type[BaseException], ...]:
     """What the user can mend: wrong options, files that do not fit, missing extras, disks that refuse."""
     from ..data.dataset import DataError
+    from ..io.checkpoint import CheckpointError
     from ..io.extras import MissingExtraError
     from ..io.weights import WeightsError
     from ..models.registry import UnknownModelError
 
-    return UsageError, DataError, WeightsError, MissingExtraError, UnknownModelError, OSError
+    return UsageError, DataError, WeightsError, CheckpointError, MissingExtraError, UnknownModelError, OSError
 
 
 def _fail(error: BaseException) -> int:

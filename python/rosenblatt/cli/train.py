@@ -3,6 +3,9 @@
 The weights kept are those of the best epoch: by the loss on the samples held out with --validation, else by the
 training loss; the test set is never asked. Ctrl-C during training stops it, writes weights, curves and configuration
 at once, leaves the report out and ends with status 130. Nothing of an earlier run is replaced before training is over.
+
+With --checkpoint-every or --checkpoint-steps the run folder also holds `resume.json`, the options, and `checkpoints/`
+from the first one on; `rosenblatt train --resume RUN_FOLDER` continues such a run to the bit, however it ended.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import dataclasses
 import math
 import platform
 import shlex
+import shutil
 import sys
 import time
 from datetime import UTC, datetime
@@ -25,7 +29,7 @@ import rosenblatt as rb
 
 from .. import _core, data, models, nn, optim
 from .. import train as training
-from ..io import save_weights
+from ..io import list_checkpoints, save_weights
 from ..io.extras import MissingExtraError
 from ..models import ModelInfo, Recipe
 from . import runs
@@ -46,6 +50,12 @@ class _TestCurve(training.Callback):
         loss, accuracy, _ = self.evaluate()
         self.curves["test_loss"].append(loss)
         self.curves["test_accuracy"].append(accuracy)
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self.curves)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.curves = {k: list(state[k]) for k in self.curves}
 
     def padded(self, epochs: int) -> dict[str, list[float]]:
         """The curves with a gap for an epoch whose test was interrupted."""
@@ -68,8 +78,49 @@ def _recipe(entry: ModelInfo, options: argparse.Namespace) -> Recipe:
     return dataclasses.replace(entry.recipe, **changes)
 
 
+RESUME, CHECKPOINTS = "resume.json", "checkpoints"
+
+
+def _resumed(options: argparse.Namespace) -> argparse.Namespace:
+    """The options of the run that `--resume` names, with what may change taken from the command line."""
+    from .main import build_parser
+
+    folder, changeable = Path(options.resume), ("epochs", "threads", "quiet", "resume", "fallback")
+    usual = vars(build_parser().parse_args(["train"]))
+    for key, value in vars(options).items():
+        if key not in (*changeable, "name", "run", "command", "version") and value != usual[key]:
+            flag = "--" + key.replace("_", "-")
+            raise UsageError(f"--resume continues with the options of the run: {flag} cannot be given")
+    file, stored = runs._read_json(folder, RESUME)
+    words = stored.get("command")
+    if not isinstance(words, list) or not all(isinstance(w, str) for w in words) or words[:1] != ["train"]:
+        raise UsageError(f"{file}: damaged: expected the options of a run")
+    try:
+        kept = build_parser().parse_args(words, argparse.Namespace(run=options.run))
+    except UsageError as error:
+        raise UsageError(f"{file}: damaged: {error}") from None
+    if options.name not in (None, kept.name):
+        raise UsageError(f"--resume {folder}: the run trains {kept.name}, not {options.name}")
+    given = {k: v for k in changeable if (v := getattr(options, k)) is not None and v is not False}
+    return argparse.Namespace(**{**vars(kept), "out": str(folder), **given})
+
+
+def _begin_checkpoints(folder: Path, options: argparse.Namespace) -> None:
+    """Write the options that `--resume` needs; checkpoints of an earlier run in the folder are removed."""
+    if (folder / CHECKPOINTS).exists():
+        shutil.rmtree(folder / CHECKPOINTS)
+    where = {} if options.data == "digits" else {"data": str(Path(options.data).resolve())}
+    runs.write_json(folder / RESUME, {"command": _command(argparse.Namespace(**{**vars(options), **where}))})
+
+
 def train(options: argparse.Namespace) -> int:
     """Carry out `rosenblatt train`; the exit status is 0, or 130 when training was interrupted."""
+    if options.resume is not None:
+        options = _resumed(options)
+    elif options.name is None:
+        raise UsageError("train: expected NAME or --resume RUN_FOLDER (see rosenblatt train --help)")
+    elif options.fallback:
+        raise UsageError("--fallback goes with --resume")
     entry = models.info(options.name)
     recipe = _recipe(entry, options)
     runs.set_threads(options.threads)
@@ -90,7 +141,9 @@ def train(options: argparse.Namespace) -> int:
     x = entry.channels(train_set.x) if augment else entry.prepare(train_set.x)
     x_test = entry.prepare(test_set.x)
     validation = None if held is None else (entry.prepare(held.x), held.y)
-    folder = runs.new_folder(options.out, entry.name, options.overwrite)
+    resume = options.resume is not None
+    folder = Path(options.out) if resume else runs.new_folder(options.out, entry.name, options.overwrite)
+    saving = resume or options.checkpoint_every is not None or options.checkpoint_steps is not None
 
     parameters: list[Any] = list(model.parameters())
     count = sum(int(np.asarray(p.data).size) for p in parameters)
@@ -114,6 +167,8 @@ def train(options: argparse.Namespace) -> int:
         )
     began, clock = datetime.now(UTC), time.perf_counter()
     try:
+        if saving and not resume:
+            _begin_checkpoints(folder, options)
         history = model.fit(
             x,
             train_set.y,
@@ -128,6 +183,11 @@ def train(options: argparse.Namespace) -> int:
             seed=options.seed,
             check_finite=options.check_finite,
             keep_best=recipe.keep_best,
+            checkpoint=folder / CHECKPOINTS if saving else None,
+            checkpoint_every=options.checkpoint_every or (recipe.epochs if options.checkpoint_steps else 1),
+            checkpoint_steps=options.checkpoint_steps,
+            resume=resume,
+            fallback=options.fallback,
         )
     except training.NonFiniteError as error:
         _discard(folder)
@@ -174,6 +234,10 @@ def train(options: argparse.Namespace) -> int:
     if augment is not None:
         config["recipe"]["augment"] = str(augment)
     runs.clear(folder)
+    if not saving:  # what is left of an earlier run's
+        (folder / RESUME).unlink(missing_ok=True)
+        if (folder / CHECKPOINTS).exists():
+            shutil.rmtree(folder / CHECKPOINTS)
     save_weights(model, folder / runs.WEIGHTS, {"model": entry.name, "rosenblatt": config["version"]})
     runs.write_json(folder / runs.HISTORY, curves)
     runs.write_json(folder / runs.CONFIG, config)
@@ -189,6 +253,8 @@ def train(options: argparse.Namespace) -> int:
         flush=True,
     )
     if interrupted:
+        if saving:
+            print(f"rosenblatt: to continue: rosenblatt train --resume {shlex.quote(str(folder))}", file=sys.stderr)
         print(f"rosenblatt: no report written; for one: rosenblatt report {shlex.quote(str(folder))}", file=sys.stderr)
         return 130
     if not options.no_report:
@@ -201,7 +267,9 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _discard(folder: Path) -> None:
-    """Remove the run folder when nothing was written into it."""
+    """Remove the run folder when nothing was written into it; options without a checkpoint count as nothing."""
+    if not list_checkpoints(folder / CHECKPOINTS):
+        (folder / RESUME).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         folder.rmdir()
 
@@ -212,7 +280,7 @@ def _command(options: argparse.Namespace) -> list[str]:
     for key, value in vars(options).items():
         flag = "--" + key.replace("_", "-")
         if (
-            key in ("name", "run", "command", "version", "out", "overwrite")
+            key in ("name", "run", "command", "version", "out", "overwrite", "resume", "fallback")
             or value is None
             or (value is False and key != "augment")
         ):

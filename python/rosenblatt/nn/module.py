@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from .. import _capture
+from ..autograd import HookHandle, mark_written
 from ..tensor import Array, Parameter
 
 if TYPE_CHECKING:
     from ..train import History, Summary
 
 Observer = Callable[["Module", Any, Any], None]
+ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
 _observers: list[Observer] = []
+_version = 0  # of the structure of all modules: grows with every parameter or module that is set or removed
+
+
+def _restructured() -> None:
+    global _version
+    _version += 1
 
 
 class Module:
@@ -29,6 +38,7 @@ class Module:
 
     _parameters: dict[str, Parameter]
     _modules: dict[str, Module]
+    _forward_hooks: list[ForwardHook]
     training: bool
 
     def __init__(self) -> None:
@@ -38,13 +48,17 @@ class Module:
         if "_parameters" not in self.__dict__:
             object.__setattr__(self, "_parameters", {})
             object.__setattr__(self, "_modules", {})
+            object.__setattr__(self, "_forward_hooks", [])
             object.__setattr__(self, "training", True)
 
     # --- attributes
     def __setattr__(self, name: str, value: Any) -> None:
         self._ready()
         for registry in (self._parameters, self._modules):
-            registry.pop(name, None)
+            if registry.pop(name, None) is not None:
+                _restructured()
+        if isinstance(value, (Parameter, Module)):
+            _restructured()
         if isinstance(value, Parameter):
             self._parameters[name] = value
         elif isinstance(value, Module):
@@ -52,6 +66,7 @@ class Module:
         object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
+        _restructured()
         self._parameters.pop(name, None)
         self._modules.pop(name, None)
         object.__delattr__(self, name)
@@ -66,9 +81,33 @@ class Module:
         except (ValueError, TypeError) as error:
             self._locate(error)
             raise
+        if self._forward_hooks:
+            for hook in tuple(self._forward_hooks):
+                replaced = hook(self, args, result)
+                if replaced is not None:
+                    result = replaced
+        record = _capture.recording()
+        if record is not None:
+            record.note_module(self)
         for observe in _observers:
             observe(self, args[0] if args else None, result)
         return result
+
+    def register_forward_hook(self, hook: ForwardHook) -> HookHandle:
+        """Calls `hook(module, args, output)` after every `forward`; what it returns, unless None, is the output.
+
+        The handle's `remove()` takes the hook away. Raises TypeError when it cannot be called.
+        """
+        if not callable(hook):
+            raise TypeError(
+                f"{type(self).__name__}: expected a function of module, args and output, got {type(hook).__name__}"
+            )
+
+        def call(module: Module, args: tuple[Any, ...], output: Any) -> Any:  # registered twice means called twice
+            return hook(module, args, output)
+
+        self._forward_hooks.append(call)
+        return HookHandle(self._forward_hooks, call)
 
     def _locate(self, error: Exception) -> None:
         """Prefixes the error's message with the path of the layer it came from."""
@@ -96,9 +135,17 @@ class Module:
         for name, child in self._modules.items():
             yield from child._walk(f"{prefix}.{name}" if prefix else name, seen)
 
+    def _members(self) -> tuple[int, list[Module], list[Parameter]]:
+        """All modules and parameters, remembered until the structure of some module changes."""
+        known: tuple[int, list[Module], list[Parameter]] | None = self.__dict__.get("_flat")
+        if known is None or known[0] != _version:
+            modules = [m for _, m in self.named_modules()]
+            known = (_version, modules, [p for _, p in self.named_parameters()])
+            object.__setattr__(self, "_flat", known)
+        return known
+
     def modules(self) -> Iterator[Module]:
-        for _, module in self.named_modules():
-            yield module
+        return iter(self._members()[1])
 
     def children(self) -> Iterator[Module]:
         yield from self._modules.values()
@@ -113,8 +160,7 @@ class Module:
                     yield (f"{path}.{name}" if path else name), p
 
     def parameters(self) -> Iterator[Parameter]:
-        for _, p in self.named_parameters():
-            yield p
+        return iter(self._members()[2])
 
     def num_parameters(self) -> int:
         return sum(p.size for p in self.parameters())
@@ -169,6 +215,7 @@ class Module:
                 raise TypeError(f"load_state_dict: {name}: expected real numbers, got {arrays[name].dtype}")
         for name, p in own.items():
             p.data[...] = arrays[name]
+        mark_written(own.values())
 
     # --- the one-line way (rosenblatt.train)
     def fit(self, x: Any, y: Any, **options: Any) -> History:
@@ -177,11 +224,11 @@ class Module:
 
         return fit(self, x, y, **options)
 
-    def predict(self, x: Any, batch_size: int = 256) -> Array:
-        """Outputs for x [N,...] as one array, computed in evaluation mode without a tape."""
+    def predict(self, x: Any, batch_size: int = 256, capture: bool = True) -> Array:
+        """Outputs for x [N,...] as one array, in evaluation mode, no tape; replayed natively unless `capture=False`."""
         from ..train import predict
 
-        return predict(self, x, batch_size)
+        return predict(self, x, batch_size, capture)
 
     def evaluate(self, x: Any, y: Any, **options: Any) -> dict[str, float]:
         """{"loss": ..., and "accuracy": ... for integer labels}; see `rosenblatt.train.evaluate`."""

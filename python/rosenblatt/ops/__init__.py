@@ -40,18 +40,39 @@ from .elementwise import (
 from .image import warp_affine
 from .linalg import gemm, linear, matmul
 from .loss import cross_entropy, log_softmax, mse_loss, one_hot, perceptron_loss, softmax
+from .losses import (
+    bce_loss,
+    bce_with_logits,
+    categorical_cross_entropy,
+    cosine_loss,
+    detection_loss,
+    focal_loss,
+    half_sse_loss,
+    hinge_loss,
+    huber_loss,
+    kl_div,
+    logistic_loss,
+    mae_loss,
+    msle_loss,
+    rmse_loss,
+    smooth_l1_loss,
+    squared_hinge_loss,
+    sse_loss,
+)
 from .pool import avg_pool2d, max_pool2d
 from .random import dropout, normal, uniform
 from .reduce import argmax, max, mean, min, sum
 from .shape import broadcast_to, concat, copy, flatten, getitem, ones, reshape, stack, transpose, zeros
 
 __all__ = [
-    "abs", "add", "argmax", "astype", "avg_pool2d", "broadcast_to", "concat", "conv2d", "conv2d_dw", "conv2d_dx",
-    "copy", "cross_entropy", "div", "dropout", "equal", "exp", "flatten", "gemm", "getitem", "greater",
-    "greater_equal", "less", "less_equal", "linear", "log", "log_softmax", "matmul", "max", "max_pool2d", "maximum",
-    "mean", "min", "minimum", "mse_loss", "mul", "neg", "normal", "one_hot", "ones", "perceptron_loss", "pow", "relu",
-    "reshape", "sigmoid", "sign", "softmax", "sqrt", "square", "stack", "sub", "sum", "tanh", "transpose", "uniform",
-    "warp_affine", "zeros",
+    "abs", "add", "argmax", "astype", "avg_pool2d", "bce_loss", "bce_with_logits", "broadcast_to",
+    "categorical_cross_entropy", "concat", "conv2d", "conv2d_dw", "conv2d_dx", "copy", "cosine_loss", "cross_entropy",
+    "detection_loss", "div", "dropout", "equal", "exp", "flatten", "focal_loss", "gemm", "getitem", "greater",
+    "greater_equal", "half_sse_loss", "hinge_loss", "huber_loss", "kl_div", "less", "less_equal", "linear", "log",
+    "log_softmax", "logistic_loss", "mae_loss", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum",
+    "mse_loss", "msle_loss", "mul", "neg", "normal", "one_hot", "ones", "perceptron_loss", "pow", "relu", "reshape",
+    "rmse_loss", "sigmoid", "sign", "smooth_l1_loss", "softmax", "sqrt", "square", "squared_hinge_loss", "sse_loss",
+    "stack", "sub", "sum", "tanh", "transpose", "uniform", "warp_affine", "zeros",
 ]
 
 

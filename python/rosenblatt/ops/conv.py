@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _core
-from ._common import OUT, Tensor, X, activation_code, empty, int_pair, operands, record
+from ._common import CODE, OUT, X, activation_code, empty, int_pair, kept, new_array, operands, pair, record
 from .elementwise import activation_grad
 from .reduce import sum as sum_
 
@@ -40,6 +40,8 @@ def output_size(where: str, size: int, kernel: int, stride: int, pad: int, dilat
 def _padding(padding: Any, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> Any:
     """(top, bottom, left, right) from an integer, a pair, ((top, bottom), (left, right)), "valid" or "same"."""
     where = "conv2d"
+    if type(padding) is int and padding >= 0:
+        return int_pair(where, "padding", padding, 0) * 2
     if isinstance(padding, str):
         if padding == "valid":
             return 0, 0, 0, 0
@@ -104,14 +106,10 @@ def conv2d(
     top, bottom, left, right = _padding(padding, (r, s), (sh, sw), (dh, dw))
     p = output_size("conv2d", h, r, sh, top + bottom, dh)
     q = output_size("conv2d", w, s, sw, left + right, dw)
-    y = empty((n, p, q, k), xa.dtype)
+    y = new_array((n, p, q, k), CODE[xa.dtype])
     _core.conv2d(xa, wa, ba, y, sh, sw, top, left, dh, dw, groups, code)
-    keep_x = x if isinstance(x, Tensor) and x.dtype == xa.dtype else xa
-    keep_w = weight if isinstance(weight, Tensor) and weight.dtype == wa.dtype else wa
-    geometry = (sh, sw, top, left, dh, dw, groups)
-    return record(
-        "conv2d", y, _conv2d_grad, (x, weight, bias), (keep_x, keep_w, OUT if code else None, code, geometry)
-    )
+    saved = (kept(x, xa), kept(weight, wa), OUT if code else None, code, (sh, sw, top, left, dh, dw, groups))
+    return record("conv2d", y, _conv2d_grad, (x, weight, bias), saved)
 
 
 def _conv2d_grad(g: Any, needs: Any, x: Any, w: Any, y: Any, code: int, geometry: Geometry) -> tuple[Any, ...]:
@@ -135,8 +133,8 @@ def conv2d_dx(dy: X, weight: Any, x_shape: tuple[int, int, int, int], geometry: 
 
     geometry: (stride h, stride w, pad top, pad left, dilation h, dilation w, groups).
     """
-    ga, wa = operands("conv2d_dx", dy, weight)
-    dx = empty(tuple(x_shape), ga.dtype)
+    ga, wa = pair("conv2d_dx", dy, weight)
+    dx = new_array(tuple(x_shape), CODE[ga.dtype])
     _core.conv2d_dx(ga, wa, dx, *geometry)
     return record("conv2d_dx", dx, _dx_grad, (dy, weight), (dy, weight, geometry))
 
@@ -150,8 +148,8 @@ def _dx_grad(h: Any, needs: Any, dy: Any, w: Any, geometry: Geometry) -> tuple[A
 
 def conv2d_dw(x: X, dy: Any, w_shape: tuple[int, int, int, int], geometry: Geometry) -> X:
     """Gradient of conv2d with respect to the weight: x [N,H,W,C], dy [N,P,Q,K] -> [K,R,S,C/groups] = w_shape."""
-    xa, ga = operands("conv2d_dw", x, dy)
-    dw = empty(tuple(w_shape), xa.dtype)
+    xa, ga = pair("conv2d_dw", x, dy)
+    dw = new_array(tuple(w_shape), CODE[xa.dtype])
     _core.conv2d_dw(xa, ga, dw, *geometry)
     return record("conv2d_dw", dw, _dw_grad, (x, dy), (x, dy, geometry))
 

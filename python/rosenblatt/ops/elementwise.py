@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ._common import OUT, Array, Kernel, Tensor, X, empty, empty_like, operand, operands, record
+from ..autograd import use_ops
+from ..tensor import wrap
+from . import shape as _shape
+from ._common import CODE, OUT, Array, Kernel, Tensor, X, broadcast_shape, kept, new_array, operand, pair, record
 from ._common import cast as _cast_array
 from .reduce import sum_to
 
@@ -21,23 +24,31 @@ __all__ = [
 ]
 
 
-def _broadcast(name: str, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-    try:
-        return np.broadcast_shapes(a, b)
-    except ValueError:
-        raise ValueError(f"{name}: shapes {a} and {b} do not broadcast") from None
-
-
-def _binary(name: str, kernel: Kernel, a: Any, b: Any) -> tuple[Array, Array, Array]:
-    x, z = operands(name, a, b)
-    y = empty(x.shape if x.shape == z.shape else _broadcast(name, x.shape, z.shape), x.dtype)
+def _binary(name: str, kernel: Kernel, rule: Any, a: Any, b: Any) -> Any:
+    """kernel(a, b) broadcast; its rule gets the shapes, or the inputs, or these and the result (see the file's end)."""
+    x, z = pair(name, a, b)
+    shape = x.shape
+    if z.shape != shape and z.shape != ():
+        shape = broadcast_shape(name, shape, z.shape)
+    y = new_array(shape, CODE[x.dtype])
     kernel(x, z, y)
-    return x, z, y
+    if not isinstance(a, Tensor) and not isinstance(b, Tensor):
+        return y
+    if rule is None:
+        return wrap(y)
+    saved: tuple[Any, ...]
+    if rule in _BY_SHAPE:
+        saved = (x.shape, z.shape)
+    elif rule in _BY_RESULT:
+        saved = (kept(a, x), kept(b, z), OUT)
+    else:
+        saved = (kept(a, x), kept(b, z))
+    return record(name, y, rule, (a, b), saved)
 
 
 def _unary(name: str, kernel: Kernel, x: Any) -> Array:
     a = operand(name, x)
-    y = empty_like(a)
+    y = new_array(a.shape, CODE[a.dtype])
     kernel(a, y)
     return y
 
@@ -47,8 +58,7 @@ def _unary(name: str, kernel: Kernel, x: Any) -> Array:
 
 def add(a: X | Any, b: X | Any) -> X:
     """a + b."""
-    x, z, y = _binary("add", _core.add, a, b)
-    return record("add", y, _add_grad, (a, b), (x.shape, z.shape))
+    return _binary("add", _core.add, _add_grad, a, b)
 
 
 def _add_grad(g: Any, needs: Any, sa: Any, sb: Any) -> tuple[Any, ...]:
@@ -57,23 +67,16 @@ def _add_grad(g: Any, needs: Any, sa: Any, sb: Any) -> tuple[Any, ...]:
 
 def sub(a: X | Any, b: X | Any) -> X:
     """a - b."""
-    x, z, y = _binary("sub", _core.sub, a, b)
-    return record("sub", y, _sub_grad, (a, b), (x.shape, z.shape))
+    return _binary("sub", _core.sub, _sub_grad, a, b)
 
 
 def _sub_grad(g: Any, needs: Any, sa: Any, sb: Any) -> tuple[Any, ...]:
     return (sum_to(g, sa) if needs[0] else None, neg(sum_to(g, sb)) if needs[1] else None)
 
 
-def _saved(given: Any, array: Array) -> Any:
-    """What a rule keeps of an input: the tensor (so that second-order gradients see it) or its array."""
-    return given if isinstance(given, Tensor) and given.dtype == array.dtype else array
-
-
 def mul(a: X | Any, b: X | Any) -> X:
     """a * b."""
-    x, z, y = _binary("mul", _core.mul, a, b)
-    return record("mul", y, _mul_grad, (a, b), (_saved(a, x), _saved(b, z)))
+    return _binary("mul", _core.mul, _mul_grad, a, b)
 
 
 def _mul_grad(g: Any, needs: Any, a: Any, b: Any) -> tuple[Any, ...]:
@@ -82,8 +85,7 @@ def _mul_grad(g: Any, needs: Any, a: Any, b: Any) -> tuple[Any, ...]:
 
 def div(a: X | Any, b: X | Any) -> X:
     """a / b."""
-    x, z, y = _binary("div", _core.div, a, b)
-    return record("div", y, _div_grad, (a, b), (_saved(a, x), _saved(b, z), OUT))
+    return _binary("div", _core.div, _div_grad, a, b)
 
 
 def _div_grad(g: Any, needs: Any, a: Any, b: Any, y: Any) -> tuple[Any, ...]:
@@ -93,8 +95,7 @@ def _div_grad(g: Any, needs: Any, a: Any, b: Any, y: Any) -> tuple[Any, ...]:
 
 def pow(a: X | Any, b: X | Any) -> X:
     """a ** b; NaN for a negative base with a fractional exponent, as in NumPy."""
-    x, z, y = _binary("pow", _core.pow, a, b)
-    return record("pow", y, _pow_grad, (a, b), (_saved(a, x), _saved(b, z), OUT))
+    return _binary("pow", _core.pow, _pow_grad, a, b)
 
 
 def _pow_grad(g: Any, needs: Any, a: Any, b: Any, y: Any) -> tuple[Any, ...]:
@@ -106,8 +107,7 @@ def _pow_grad(g: Any, needs: Any, a: Any, b: Any, y: Any) -> tuple[Any, ...]:
 
 def maximum(a: X | Any, b: X | Any) -> X:
     """The larger of a and b; NaN if either is NaN. At ties the gradient is shared equally."""
-    x, z, y = _binary("maximum", _core.maximum, a, b)
-    return record("maximum", y, _maximum_grad, (a, b), (x, z))
+    return _binary("maximum", _core.maximum, _maximum_grad, a, b)
 
 
 def _pick_grad(g: Any, needs: Any, a: Any, b: Any, kernel: Any) -> tuple[Any, ...]:
@@ -124,8 +124,7 @@ def _maximum_grad(g: Any, needs: Any, a: Any, b: Any) -> tuple[Any, ...]:
 
 def minimum(a: X | Any, b: X | Any) -> X:
     """The smaller of a and b; NaN if either is NaN. At ties the gradient is shared equally."""
-    x, z, y = _binary("minimum", _core.minimum, a, b)
-    return record("minimum", y, _minimum_grad, (a, b), (x, z))
+    return _binary("minimum", _core.minimum, _minimum_grad, a, b)
 
 
 def _minimum_grad(g: Any, needs: Any, a: Any, b: Any) -> tuple[Any, ...]:
@@ -135,35 +134,29 @@ def _minimum_grad(g: Any, needs: Any, a: Any, b: Any) -> tuple[Any, ...]:
 # --- comparisons: 1.0 where true, 0.0 elsewhere; no gradient
 
 
-def _constant(result: Array, *inputs: Any) -> Any:
-    from ..tensor import wrap
-
-    return wrap(result) if any(isinstance(x, Tensor) for x in inputs) else result
-
-
 def greater(a: X | Any, b: X | Any) -> X:
     """1.0 where a > b, else 0.0."""
-    return _constant(_binary("greater", _core.greater, a, b)[2], a, b)
+    return _binary("greater", _core.greater, None, a, b)
 
 
 def greater_equal(a: X | Any, b: X | Any) -> X:
     """1.0 where a >= b, else 0.0."""
-    return _constant(_binary("greater_equal", _core.greater_equal, a, b)[2], a, b)
+    return _binary("greater_equal", _core.greater_equal, None, a, b)
 
 
 def less(a: X | Any, b: X | Any) -> X:
     """1.0 where a < b, else 0.0."""
-    return _constant(_binary("less", _core.greater, b, a)[2], a, b)
+    return _binary("less", _core.greater, None, b, a)
 
 
 def less_equal(a: X | Any, b: X | Any) -> X:
     """1.0 where a <= b, else 0.0."""
-    return _constant(_binary("less_equal", _core.greater_equal, b, a)[2], a, b)
+    return _binary("less_equal", _core.greater_equal, None, b, a)
 
 
 def equal(a: X | Any, b: X | Any) -> X:
     """1.0 where a == b, else 0.0."""
-    return _constant(_binary("equal", _core.equal, a, b)[2], a, b)
+    return _binary("equal", _core.equal, None, a, b)
 
 
 # --- functions of one argument
@@ -189,7 +182,8 @@ def _abs_grad(g: Any, needs: Any, x: Any) -> tuple[Any, ...]:
 
 def sign(x: X) -> X:
     """-1, 0 or 1; NaN stays NaN. No gradient."""
-    return _constant(_unary("sign", _core.sign, x), x)
+    y = _unary("sign", _core.sign, x)
+    return wrap(y) if isinstance(x, Tensor) else y
 
 
 def square(x: X) -> X:
@@ -262,8 +256,8 @@ def activation_grad(code: int, y: Any, g: Any) -> Any:
     """g * f'(x) of a fused activation, in terms of its output y; differentiable."""
     if code == 0:
         return g
-    a, b = operands("activation", y, g)
-    out = empty(a.shape, a.dtype)
+    a, b = pair("activation", y, g)
+    out = new_array(a.shape, CODE[a.dtype])
     _ACT_DX[code](a, b, out)
     return record("activation_grad", out, _activation_grad_grad, (y, g), (code, y, g))
 
@@ -288,3 +282,10 @@ def astype(x: X, dtype: Any) -> X:
 
 def _astype_grad(g: Any, needs: Any, dtype: Any) -> tuple[Any, ...]:
     return (astype(g, dtype),)
+
+
+# What `_binary` saves for a rule other than the two inputs.
+_BY_SHAPE = frozenset({_add_grad, _sub_grad})
+_BY_RESULT = frozenset({_div_grad, _pow_grad})
+
+use_ops(add, astype, _shape.copy)

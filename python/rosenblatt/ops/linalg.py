@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import _core
 from ._common import (
+    CODE,
     OUT,
     Array,
     Tensor,
@@ -16,7 +17,10 @@ from ._common import (
     activation_code,
     contiguous,
     empty,
+    kept,
+    new_array,
     operands,
+    pair,
     record,
 )
 from .elementwise import activation_grad
@@ -74,43 +78,57 @@ def matmul(a: X | Any, b: X | Any) -> X:
 
     Raises ValueError, with both shapes, when the inner sizes differ or the leading axes do not broadcast.
     """
-    x, z = operands("matmul", a, b)
-    if not x.ndim or not z.ndim:
-        raise ValueError(f"matmul: expected at least one axis each, got shapes {x.shape} and {z.shape}")
-    inner_b = z.shape[0] if z.ndim == 1 else z.shape[-2]
-    if x.shape[-1] != inner_b:
-        raise ValueError(f"matmul: inner sizes differ: {x.shape} @ {z.shape}")
-    if x.ndim == 1 and z.ndim == 1:
-        return reshape(matmul(reshape(a, (1, -1)), reshape(b, (-1, 1))), ())
-    if x.ndim == 1:
-        y: Any = matmul(reshape(a, (1, -1)), b)
-        return reshape(y, (*y.shape[:-2], y.shape[-1]))
-    if z.ndim == 1:
-        y = matmul(a, reshape(b, (-1, 1)))
-        return reshape(y, y.shape[:-1])
-    m, k, n = x.shape[-2], x.shape[-1], z.shape[-1]
-    if z.ndim == 2:  # one product over all rows of a
-        y2 = empty((math.prod(x.shape[:-1]), n), x.dtype)
-        rows = x if x.ndim == 2 else contiguous(x).reshape(-1 if k else y2.shape[0], k)
-        _core.gemm(rows, z, None, y2, 1.0, 0.0, 0)
-        y = y2.reshape(*x.shape[:-1], n)
+    x, z = pair("matmul", a, b)
+    xs, zs = x.shape, z.shape
+    if len(xs) == 2 and len(zs) == 2 and xs[1] == zs[0]:
+        y = new_array((xs[0], zs[1]), CODE[x.dtype])
+        _core.gemm(x, z, None, y, 1.0, 0.0, 0)
     else:
-        try:
-            lead: tuple[int, ...] = np.broadcast_shapes(x.shape[:-2], z.shape[:-2])
-        except ValueError:
-            raise ValueError(f"matmul: leading axes do not broadcast: {x.shape} @ {z.shape}") from None
-        batch = math.prod(lead)
-        x3 = contiguous(broadcast_to(x, (*lead, m, k)) if x.shape[:-2] != lead else x).reshape(batch, m, k)
-        z3 = contiguous(broadcast_to(z, (*lead, k, n)) if z.shape[:-2] != lead else z).reshape(batch, k, n)
-        y3 = empty((batch, m, n), x.dtype)
-        _core.gemm(x3, z3, None, y3, 1.0, 0.0, 0)
-        y = y3.reshape(*lead, m, n)
-    keep_a = a if isinstance(a, Tensor) and a.dtype == x.dtype else x
-    keep_b = b if isinstance(b, Tensor) and b.dtype == z.dtype else z
-    return record("matmul", y, _matmul_grad, (a, b), (keep_a, keep_b))
+        if not xs or not zs:
+            raise ValueError(f"matmul: expected at least one axis each, got shapes {xs} and {zs}")
+        if xs[-1] != (zs[0] if len(zs) == 1 else zs[-2]):
+            raise ValueError(f"matmul: inner sizes differ: {xs} @ {zs}")
+        if len(xs) == 1 or len(zs) == 1:
+            return _with_vector(a, b, len(xs), len(zs))
+        y = _product(x, z)
+    if not isinstance(a, Tensor) and not isinstance(b, Tensor):
+        return y
+    return record("matmul", y, _matmul_grad, (a, b), (kept(a, x), kept(b, z)))
+
+
+def _with_vector(a: Any, b: Any, axes_a: int, axes_b: int) -> Any:
+    """a @ b where one is 1-D: as a matrix of one row or column."""
+    if axes_a == 1 and axes_b == 1:
+        return reshape(matmul(reshape(a, (1, -1)), reshape(b, (-1, 1))), ())
+    if axes_a == 1:
+        y = matmul(reshape(a, (1, -1)), b)
+        return reshape(y, (*y.shape[:-2], y.shape[-1]))
+    y = matmul(a, reshape(b, (-1, 1)))
+    return reshape(y, y.shape[:-1])
+
+
+def _product(x: Array, z: Array) -> Array:
+    """[...,M,K] @ [...,K,N] with leading axes that broadcast, as one batched call."""
+    m, k, n = x.shape[-2], x.shape[-1], z.shape[-1]
+    if z.ndim == 2:  # one product over all rows of x
+        y = empty((math.prod(x.shape[:-1]), n), x.dtype)
+        _core.gemm(contiguous(x).reshape(y.shape[0], k), z, None, y, 1.0, 0.0, 0)
+        return y.reshape(*x.shape[:-1], n)
+    try:
+        lead: tuple[int, ...] = np.broadcast_shapes(x.shape[:-2], z.shape[:-2])
+    except ValueError:
+        raise ValueError(f"matmul: leading axes do not broadcast: {x.shape} @ {z.shape}") from None
+    batch = math.prod(lead)
+    x3 = contiguous(broadcast_to(x, (*lead, m, k)) if x.shape[:-2] != lead else x).reshape(batch, m, k)
+    z3 = contiguous(broadcast_to(z, (*lead, k, n)) if z.shape[:-2] != lead else z).reshape(batch, k, n)
+    y = empty((batch, m, n), x.dtype)
+    _core.gemm(x3, z3, None, y, 1.0, 0.0, 0)
+    return y.reshape(*lead, m, n)
 
 
 def _swap(x: Any) -> Any:
+    if len(x.shape) == 2:
+        return x.T
     order = list(range(len(x.shape)))
     order[-1], order[-2] = order[-2], order[-1]
     return transpose(x, order)
@@ -144,33 +162,41 @@ def linear(x: X, weight: Any, bias: Any = None, *, activation: str | None = None
     if wa.ndim != 2:
         raise ValueError(f"linear: expected weight [K,C], got shape {wa.shape}")
     k, c = wa.shape
-    if not xa.ndim or xa.shape[-1] != c:
-        raise ValueError(f"linear: expected x of shape [..., {c}] for weight {wa.shape}, got {xa.shape}")
+    shape = xa.shape
+    if not shape or shape[-1] != c:
+        raise ValueError(f"linear: expected x of shape [..., {c}] for weight {wa.shape}, got {shape}")
     if ba is not None and ba.shape != (k,):
         raise ValueError(f"linear: expected bias of shape ({k},), got {ba.shape}")
-    if xa.ndim == 2:
-        y = empty((xa.shape[0], k), xa.dtype)
-        _core.gemm(xa, wa.T, ba, y, 1.0, 0.0, code)
-    else:
-        rows = math.prod(xa.shape[:-1])
-        y = empty((rows, k), xa.dtype)
-        _core.gemm(contiguous(xa).reshape(rows, c), wa.T, ba, y, 1.0, 0.0, code)
-        y = y.reshape(*xa.shape[:-1], k)
-    keep_x = x if isinstance(x, Tensor) and x.dtype == xa.dtype else xa
-    keep_w = weight if isinstance(weight, Tensor) and weight.dtype == wa.dtype else wa
-    return record(
-        "linear", y, _linear_grad, (x, weight, bias), (keep_x, keep_w, OUT if code else None, code)
-    )
+    rows = xa if len(shape) == 2 else contiguous(xa).reshape(math.prod(shape[:-1]), c)
+    y = new_array((len(rows), k), CODE[xa.dtype])
+    _core.gemm(rows, wa.T, ba, y, 1.0, 0.0, code)
+    if rows is not xa:
+        y = y.reshape(*shape[:-1], k)
+    saved = (kept(x, xa), kept(weight, wa), OUT if code else None, code)
+    return record("linear", y, _linear_grad, (x, weight, bias), saved)
 
 
 def _linear_grad(g: Any, needs: Any, x: Any, w: Any, y: Any, code: int) -> tuple[Any, ...]:
     g = activation_grad(code, y, g)
-    if len(x.shape) != 2:
-        rows = math.prod(x.shape[:-1])
-        g2, x2 = reshape(g, (rows, g.shape[-1])), reshape(x, (rows, x.shape[-1]))
+    shape = x.shape
+    if len(shape) != 2:
+        rows = math.prod(shape[:-1])
+        g, x = reshape(g, (rows, g.shape[-1])), reshape(x, (rows, shape[-1]))
+    gx = gw = gb = None
+    if isinstance(g, Tensor):  # taped: the composed form
+        gx = matmul(g, w) if needs[0] else None
+        gw = matmul(g.T, x) if needs[1] else None
+        gb = sum_(g, 0) if needs[2] else None
     else:
-        g2, x2 = g, x
-    gx = matmul(g, w) if needs[0] else None
-    gw = matmul(transpose(g2), x2) if needs[1] else None
-    gb = sum_(g2, 0) if needs[2] else None
+        code = CODE[g.dtype]
+        if needs[0]:
+            gx = new_array(x.shape, code)
+            _core.gemm(g, w, None, gx, 1.0, 0.0, 0)
+        if needs[1]:
+            gw = new_array(w.shape, code)
+            _core.gemm(g.T, x, None, gw, 1.0, 0.0, 0)
+        if needs[2]:
+            gb = sum_(g, 0)
+    if gx is not None and len(shape) != 2:
+        gx = reshape(gx, shape)
     return gx, gw, gb

@@ -1,4 +1,7 @@
-"""Softmax and losses. Shapes of predictions and targets must match exactly: nothing broadcasts silently."""
+"""Softmax, cross-entropy and the losses beside it; `losses.py` has the others.
+
+Shapes of predictions and targets must match exactly: nothing broadcasts silently.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ._common import OUT, Array, Tensor, X, axis_index, contiguous, empty_like, operand, operands, record
-from .elementwise import exp, greater, greater_equal, mul, neg, square, sub
+from ._common import OUT, Array, Tensor, X, axis_index, cast, contiguous, empty, empty_like, operand, operands, record
+from .elementwise import add, astype, div, exp, greater, greater_equal, mul, neg, square, sub
 from .reduce import mean
 from .reduce import sum as sum_
 from .shape import reshape, transpose
@@ -19,9 +22,11 @@ __all__ = ["cross_entropy", "log_softmax", "mse_loss", "one_hot", "perceptron_lo
 
 def _last(name: str, x: Any, axis: int) -> tuple[Any, tuple[int, ...] | None]:
     """x with `axis` moved last, and the permutation that undoes it (None when it was last)."""
-    if not hasattr(x, "shape"):
+    if not isinstance(x, (Tensor, np.ndarray)):
         x = operand(name, x)
     ndim = len(x.shape)
+    if axis == -1 and ndim:
+        return x, None
     if not ndim:
         raise ValueError(f"{name}: expected at least one axis, got a scalar")
     i = axis_index(name, axis, ndim)
@@ -35,6 +40,8 @@ def _last(name: str, x: Any, axis: int) -> tuple[Any, tuple[int, ...] | None]:
 
 def _rows(a: Array) -> Array:
     a = contiguous(a)
+    if a.ndim == 2:
+        return a
     return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
 
 
@@ -73,64 +80,161 @@ def _log_softmax_grad(g: Any, needs: Any, y: Any) -> tuple[Any, ...]:
     return (dx,)
 
 
-def _labels(name: str, labels: Any, shape: tuple[int, ...], classes: int) -> Array:
+def _labels(name: str, labels: Any, shape: tuple[int, ...], classes: int, in_range: bool = True) -> Array:
     a = labels.data if isinstance(labels, Tensor) else np.asarray(labels)
     if a.dtype.kind not in "iub":
         raise TypeError(f"{name}: expected integer labels, got dtype {a.dtype}")
     if a.shape != shape:
         raise ValueError(f"{name}: expected labels of shape {shape}, got {a.shape}")
-    if a.size and (a.min() < 0 or a.max() >= classes):
-        raise ValueError(f"{name}: labels must be in [0, {classes}), got values from {a.min()} to {a.max()}")
+    if in_range:
+        _check_range(name, a, classes)
     return np.asarray(a, np.int64, order="C")
 
 
+def _check_range(name: str, labels: Array, classes: int) -> None:
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+        raise ValueError(f"{name}: labels must be in [0, {classes}), got values from {labels.min()} to {labels.max()}")
+
+
 def one_hot(labels: Any, classes: int, dtype: Any = np.float32) -> Array:
-    """[...] integer labels -> [..., classes] array, 1.0 at each label. Raises ValueError for labels out of range."""
-    raw = np.asarray(labels)
+    """[...] integer labels -> [..., classes] array, 1.0 at each label.
+
+    Raises ValueError for labels out of range, TypeError for other labels and dtypes than float32 and float64.
+    """
+    raw = labels.data if isinstance(labels, Tensor) else np.asarray(labels)
     a = _labels("one_hot", raw, raw.shape, classes)
-    y = np.zeros((a.size, classes), dtype)
-    y[np.arange(a.size), a.reshape(-1)] = 1.0
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise TypeError(f"one_hot: expected float32 or float64, got {np.dtype(dtype)}")
+    y = empty((a.size, classes), np.dtype(dtype))
+    _core.one_hot(y, a.reshape(-1))
     return y.reshape(*a.shape, classes)
 
 
-def _reduced(name: str, loss: Any, reduction: str) -> Any:
-    if reduction == "mean":
-        return mean(loss)
-    if reduction == "sum":
-        return sum_(loss)
+def _sample_weights(name: str, weight: Any, loss: Any) -> Any:
+    """`weight` in the loss's dtype, its shape checked and extended by axes of length 1 to the loss's."""
+    w = operand(f"{name}: sample_weight", weight)
+    shape = tuple(loss.shape)
+    if w.shape != shape[: w.ndim]:
+        raise ValueError(f"{name}: expected sample_weight of shape {shape} or of its first axes, got {w.shape}")
+    given: Any = weight if isinstance(weight, Tensor) and w.dtype == loss.dtype else cast(w, loss.dtype)
+    return reshape(given, (*w.shape, *[1] * (len(shape) - w.ndim)))
+
+
+def _reduced(
+    name: str, loss: Any, reduction: str, sample_weight: Any = None, class_weights: Any = None, weighted: bool = False
+) -> Any:
+    """The loss reduced; `class_weights` is an array of the loss's shape, already multiplied in when `weighted`."""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    weights = class_weights
+    if class_weights is not None and not weighted:
+        loss = mul(loss, class_weights)
+    if sample_weight is not None:
+        w = _sample_weights(name, sample_weight, loss)
+        loss = mul(loss, w)
+        weights = w if weights is None else mul(weights, w)
     if reduction == "none":
         return loss
-    raise ValueError(f"{name}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    if reduction == "sum":
+        return sum_(loss)
+    if weights is None:
+        return mean(loss)
+    repeats = math.prod(loss.shape) // max(math.prod(weights.shape), 1)
+    return div(sum_(loss), mul(sum_(weights), float(repeats)))
 
 
-def cross_entropy(logits: X, target: Any, *, reduction: str = "mean") -> X:
+def _class_weights(name: str, weights: Any, classes: int, dtype: Any) -> Array:
+    """Class weights as an array [classes]. Raises ValueError for another length, negative or infinite ones."""
+    w = operand(f"{name}: class_weight", weights)
+    if w.shape != (classes,):
+        raise ValueError(f"{name}: expected class_weight of shape ({classes},), got {w.shape}")
+    if not (np.isfinite(w).all() and (w >= 0.0).all()):
+        raise ValueError(f"{name}: class_weight must be finite and not negative, got {w.tolist()}")
+    return cast(w, np.dtype(dtype))
+
+
+def _binary_weights(name: str, weights: Any, target: Any) -> Any:
+    """w0 (1 - t) + w1 t for targets t in [0, 1], or None."""
+    if weights is None:
+        return None
+    w = _class_weights(name, weights, 2, target.dtype)
+    return add(mul(target, float(w[1]) - float(w[0])), float(w[0]))
+
+
+def _promoted(name: str, *xs: Any) -> list[Any]:
+    """All of one dtype, tensors staying on the tape: float64 when one is, as if the caller had converted them."""
+    arrays = operands(name, *xs)
+    return [
+        a if not isinstance(x, Tensor) else (x if x.dtype == a.dtype else astype(x, a.dtype))
+        for x, a in zip(xs, arrays, strict=True)
+    ]
+
+
+def _classes(name: str, target: Any, like: Array) -> Any:
+    """Integer labels as one-hot rows; probabilities as they are. `like` is the prediction [...,C]."""
+    t = target.data if isinstance(target, Tensor) else np.asarray(target)
+    if t.dtype.kind != "f":
+        return one_hot(_labels(name, t, like.shape[:-1], like.shape[-1]), like.shape[-1], like.dtype)
+    if t.shape != like.shape:
+        raise ValueError(f"{name}: expected target probabilities of shape {like.shape}, got {t.shape}")
+    return target
+
+
+def cross_entropy(
+    logits: X, target: Any, *, class_weight: Any = None, label_smoothing: float = 0.0, reduction: str = "mean",
+    sample_weight: Any = None,
+) -> X:
     """Softmax cross-entropy -log p[target], computed from logits in one pass (notes C:6).
 
     Parameters
     ----------
     logits : [..., C]
     target : integer labels [...], or probabilities [..., C]
+    class_weight : [C]; class c counts w_c times, and "mean" divides by the sum of the weights of the targets
+    label_smoothing : e in [0, 1]; targets become (1 - e) t + e / C (Szegedy et al. 2016)
     reduction : "mean", "sum" or "none" (then of shape [...])
+    sample_weight : of the shape [...] or of its first axes; "mean" divides by its sum
 
-    Raises ValueError/TypeError for shapes that do not match, labels out of range, unknown reductions.
+    Raises ValueError/TypeError for shapes that do not match, labels out of range, unknown options.
     """
-    a = operand("cross_entropy", logits)
+    name = "cross_entropy"
+    a = operand(name, logits)
     if not a.ndim:
-        raise ValueError("cross_entropy: expected logits [..., C], got a scalar")
+        raise ValueError(f"{name}: expected logits [..., C], got a scalar")
+    e = label_smoothing
+    if isinstance(e, bool) or not isinstance(e, (int, float)) or not 0.0 <= e <= 1.0:
+        raise ValueError(f"{name}: label_smoothing must be in [0, 1], got {e!r}")
     t = target.data if isinstance(target, Tensor) else np.asarray(target)
-    if t.dtype.kind == "f":
-        if t.shape != a.shape:
-            raise ValueError(f"cross_entropy: expected target probabilities of shape {a.shape}, got {t.shape}")
-        return _reduced(
-            "cross_entropy", neg(sum_(mul(log_softmax(logits), target), -1)), reduction
-        )
-    labels = _labels("cross_entropy", t, a.shape[:-1], a.shape[-1]).reshape(-1)
+    if t.dtype.kind == "f" or class_weight is not None:
+        return _general_cross_entropy(logits, a, target, class_weight, float(e), reduction, sample_weight)
+    labels = _labels(name, t, a.shape[:-1], a.shape[-1], in_range=False).reshape(-1)
     rows = _rows(a)
-    loss = _core.empty((rows.shape[0],), 0 if a.dtype == np.float32 else 1)
+    loss = empty(a.shape[:-1], a.dtype)
     probs = empty_like(rows)
-    _core.softmax_xent(rows, labels, loss, probs)
-    out = record("cross_entropy", loss.reshape(a.shape[:-1]), _xent_grad, (logits,), (logits, probs, labels))
-    return _reduced("cross_entropy", out, reduction)
+    try:
+        _core.softmax_xent(rows, labels, loss.reshape(-1), probs)
+    except ValueError:
+        _check_range(name, labels, a.shape[-1])  # the kernel looked already: say it in our words
+        raise
+    out: Any = record(name, loss, _xent_grad, (logits,), (logits, probs, labels))
+    if e:
+        out = sub(mul(out, 1.0 - e), mul(mean(log_softmax(logits), -1), float(e)))
+    return _reduced(name, out, reduction, sample_weight)
+
+
+def _general_cross_entropy(
+    logits: Any, a: Array, target: Any, class_weight: Any, e: float, reduction: str, sample_weight: Any
+) -> Any:
+    """For target probabilities and class weights; with one-hot rows it agrees with labels."""
+    name = "cross_entropy"
+    logits, t = _promoted(name, logits, _classes(name, target, a))
+    smooth = add(mul(t, 1.0 - e), e / a.shape[-1]) if e else t
+    log_p = log_softmax(logits)
+    if class_weight is None:
+        return _reduced(name, neg(sum_(mul(log_p, smooth), -1)), reduction, sample_weight)
+    w = _class_weights(name, class_weight, a.shape[-1], t.dtype)
+    each = neg(sum_(mul(log_p, mul(smooth, w)), -1))
+    return _reduced(name, each, reduction, sample_weight, sum_(mul(t, w), -1), weighted=True)
 
 
 def _xent_grad(g: Any, needs: Any, logits: Any, probs: Array, labels: Array) -> tuple[Any, ...]:
@@ -148,13 +252,18 @@ def _same_shape(name: str, prediction: Any, target: Any) -> None:
         raise ValueError(f"{name}: expected a target of shape {p.shape} like the prediction, got {t.shape}")
 
 
-def mse_loss(prediction: X, target: Any, *, reduction: str = "mean") -> X:
-    """Mean (or sum, or each) of (prediction - target)**2; the shapes must be equal."""
+def mse_loss(prediction: X, target: Any, *, reduction: str = "mean", sample_weight: Any = None) -> X:
+    """Mean (or sum, or each) of (prediction - target)**2 of [...]; the shapes must be equal.
+
+    sample_weight : of the shape [...] or of its first axes; "mean" divides by its sum.
+    """
     _same_shape("mse_loss", prediction, target)
-    return _reduced("mse_loss", square(sub(prediction, target)), reduction)
+    return _reduced("mse_loss", square(sub(prediction, target)), reduction, sample_weight)
 
 
-def perceptron_loss(net: X, labels: Any, *, reduction: str = "sum", strict: bool = False) -> X:
+def perceptron_loss(
+    net: X, labels: Any, *, reduction: str = "sum", strict: bool = False, sample_weight: Any = None
+) -> X:
     """The perceptron criterion sum (y_hat - y) * net with y_hat = step(net), one unit per class.
 
     net : [N,C] net inputs; labels : [N] integers, one-hot encoded as {0,1} targets y.
@@ -168,4 +277,4 @@ def perceptron_loss(net: X, labels: Any, *, reduction: str = "sum", strict: bool
         raise ValueError(f"perceptron_loss: expected net inputs [N,C], got shape {a.shape}")
     target = one_hot(_labels("perceptron_loss", labels, a.shape[:1], a.shape[1]), a.shape[1], a.dtype)
     error = sub(greater(a, 0.0) if strict else greater_equal(a, 0.0), target)
-    return _reduced("perceptron_loss", sum_(mul(net, error), 1), reduction)
+    return _reduced("perceptron_loss", sum_(mul(net, error), 1), reduction, sample_weight)

@@ -39,6 +39,11 @@ class Stream:
             self.counter = (start + math.ceil(elements * itemsize / 16)) % 2**64
             return self.key, start
 
+    def advance(self, blocks: int) -> None:
+        """Moves on by a number of blocks: what a replayed step has used."""
+        with self._lock:
+            self.counter = (self.counter + blocks) % 2**64
+
 
 stream = Stream()
 

@@ -2,67 +2,96 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import _core
-from ._common import OUT, Array, Kernel, X, axis_index, contiguous, empty, operand, record
+from . import elementwise as _elementwise
+from . import shape as _shape
+from ._common import CODE, OUT, Array, Kernel, Tensor, X, axis_index, contiguous, new_array, operand, record
 
 __all__ = ["argmax", "max", "mean", "min", "sum", "sum_to"]
 
 Axis = int | Sequence[int] | None
 
 
-def _axes(name: str, axis: Axis, ndim: int) -> tuple[int, ...]:
+class _Plan:
+    """A reduction of `shape` over `axes` (rising): runs of neighbouring axes are one kernel call each, last run first.
+
+    stages : the [A,R,B] of each call; kept : the shape with length 1 along the axes; left : the shape without them;
+    count : how many elements make one of the result
+    """
+
+    __slots__ = ("axes", "count", "kept", "last", "left", "stages")
+
+    def __init__(self, shape: tuple[int, ...], axes: tuple[int, ...]) -> None:
+        runs: list[tuple[int, int]] = []
+        for a in axes:
+            if runs and runs[-1][1] == a:
+                runs[-1] = (runs[-1][0], a + 1)
+            else:
+                runs.append((a, a + 1))
+        left = list(shape)
+        stages = []
+        for begin, end in reversed(runs or [(0, 0)]):
+            stages.append((math.prod(left[:begin]), math.prod(left[begin:end]), math.prod(left[end:])))
+            del left[begin:end]
+        self.axes = axes
+        self.stages, self.last = tuple(stages[:-1]), stages[-1]
+        self.kept = tuple([1 if i in axes else n for i, n in enumerate(shape)])
+        self.left = tuple(left)
+        self.count = math.prod([shape[i] for i in axes])
+
+
+def _plan(name: str, shape: tuple[int, ...], axis: Axis) -> _Plan:
+    ndim = len(shape)
     if axis is None:
-        return tuple(range(ndim))
-    given = axis if isinstance(axis, Sequence) else (axis,)
-    axes = tuple(sorted(axis_index(name, a, ndim) for a in given))
-    if len(set(axes)) != len(axes):
-        raise ValueError(f"{name}: axis {axis!r} names an axis twice")
-    return axes
+        return _plan_of(shape, tuple(range(ndim)))
+    if type(axis) is int and -ndim <= axis < ndim:
+        return _plan_of(shape, (axis % ndim,))
+    if isinstance(axis, Sequence):
+        axes = tuple(sorted([axis_index(name, a, ndim) for a in axis]))
+        if len(set(axes)) != len(axes):
+            raise ValueError(f"{name}: axis {axis!r} names an axis twice")
+        return _plan_of(shape, axes)
+    return _plan_of(shape, (axis_index(name, axis, ndim),))
 
 
-def _reduce(kernel: Kernel, x: Array, axes: tuple[int, ...], *params: float) -> Array:
-    """Applies the [A,R,B] -> [A,B] kernel to each run of neighbouring axes, last run first; params to the last one."""
-    shape = list(x.shape)
-    runs: list[tuple[int, int]] = []
-    for a in axes:
-        if runs and runs[-1][1] == a:
-            runs[-1] = (runs[-1][0], a + 1)
-        else:
-            runs.append((a, a + 1))
-    if not runs:
-        runs = [(0, 0)]
+_plan_of = functools.lru_cache(maxsize=4096)(_Plan)
+
+
+def _reduce(kernel: Kernel, x: Array, plan: _Plan, keepdims: bool, *params: float) -> Array:
+    """Applies the [A,R,B] -> [A,B] kernel stage by stage; params belong to the last."""
+    code = CODE[x.dtype]
     x = contiguous(x)
-    for i, (begin, end) in enumerate(reversed(runs)):
-        a, r, b = math.prod(shape[:begin]), math.prod(shape[begin:end]), math.prod(shape[end:])
-        y = empty((a, b), x.dtype)
-        last = i == len(runs) - 1
-        kernel(x.reshape(a, r, b), y, *(params if last else [1.0] * len(params)))
-        del shape[begin:end]
+    for a, r, b in plan.stages:
+        y = new_array((a, b), code)
+        kernel(x.reshape(a, r, b), y, *([1.0] * len(params)))
         x = y
-    return x.reshape(shape)
-
-
-def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+    a, r, b = plan.last
+    y = new_array(plan.kept if keepdims else plan.left, code)
+    kernel(x.reshape(a, r, b), y.reshape(a, b), *params)
+    return y
 
 
 def _stretch(g: Any, kept: tuple[int, ...], shape: tuple[int, ...]) -> Any:
-    from .shape import broadcast_to, reshape
-
-    return broadcast_to(reshape(g, kept), shape)
+    if isinstance(g, Tensor):
+        return _shape.broadcast_to(_shape.reshape(g, kept), shape)
+    y = new_array(shape, CODE[g.dtype])
+    _core.copy(contiguous(g).reshape(kept), y)
+    return y
 
 
 def sum(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     """The sum over `axis` (an axis, several, or None for all). An empty sum is 0."""
     a = operand("sum", x)
-    axes = _axes("sum", axis, a.ndim)
-    kept = _kept(a.shape, axes)
-    y = _reduce(_core.sum, a, axes, 1.0)
-    return record("sum", y.reshape(kept) if keepdims else y, _sum_grad, (x,), (kept, a.shape))
+    plan = _plan("sum", a.shape, axis)
+    y = _reduce(_core.sum, a, plan, keepdims, 1.0)
+    return record("sum", y, _sum_grad, (x,), (plan.kept, a.shape))
 
 
 def _sum_grad(g: Any, needs: Any, kept: Any, shape: Any) -> tuple[Any, ...]:
@@ -72,38 +101,34 @@ def _sum_grad(g: Any, needs: Any, kept: Any, shape: Any) -> tuple[Any, ...]:
 def mean(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     """The mean over `axis`. Raises ValueError over an axis of length 0."""
     a = operand("mean", x)
-    axes = _axes("mean", axis, a.ndim)
-    n = math.prod(a.shape[i] for i in axes)
-    if n == 0:
-        raise ValueError(f"mean: nothing to average over axes {axes} of shape {a.shape}")
-    kept = _kept(a.shape, axes)
-    y = _reduce(_core.sum, a, axes, 1.0 / n)
-    return record("mean", y.reshape(kept) if keepdims else y, _mean_grad, (x,), (kept, a.shape, 1.0 / n))
+    plan = _plan("mean", a.shape, axis)
+    if plan.count == 0:
+        raise ValueError(f"mean: nothing to average over axes {plan.axes} of shape {a.shape}")
+    y = _reduce(_core.sum, a, plan, keepdims, 1.0 / plan.count)
+    return record("mean", y, _mean_grad, (x,), (plan.kept, a.shape, 1.0 / plan.count))
 
 
 def _mean_grad(g: Any, needs: Any, kept: Any, shape: Any, scale: float) -> tuple[Any, ...]:
-    from .elementwise import mul
-
-    return (_stretch(mul(g, scale), kept, shape),)
+    if isinstance(g, Tensor):
+        return (_stretch(_elementwise.mul(g, scale), kept, shape),)
+    y = new_array(shape, CODE[g.dtype])
+    _core.mul(contiguous(g).reshape(kept), np.array(scale, g.dtype), y)
+    return (y,)
 
 
 def _extreme(name: str, kernel: Kernel, x: Any, axis: Axis, keepdims: bool) -> Any:
     a = operand(name, x)
-    axes = _axes(name, axis, a.ndim)
-    if math.prod(a.shape[i] for i in axes) == 0:
-        raise ValueError(f"{name}: no element along axes {axes} of shape {a.shape}")
-    kept = _kept(a.shape, axes)
-    y = _reduce(kernel, a, axes)
-    return record(name, y.reshape(kept) if keepdims else y, _extreme_grad, (x,), (x, OUT, kept, axes))
+    plan = _plan(name, a.shape, axis)
+    if plan.count == 0:
+        raise ValueError(f"{name}: no element along axes {plan.axes} of shape {a.shape}")
+    y = _reduce(kernel, a, plan, keepdims)
+    return record(name, y, _extreme_grad, (x,), (x, OUT, plan.kept, plan.axes))
 
 
 def _extreme_grad(g: Any, needs: Any, x: Any, y: Any, kept: Any, axes: Any) -> tuple[Any, ...]:
-    from .elementwise import div, equal, mul
-    from .shape import reshape
-
-    chosen = equal(x, reshape(y, kept))
-    share = div(chosen, sum(chosen, axes, keepdims=True))
-    return (mul(reshape(g, kept), share),)
+    chosen = _elementwise.equal(x, _shape.reshape(y, kept))
+    share = _elementwise.div(chosen, sum(chosen, axes, keepdims=True))
+    return (_elementwise.mul(_shape.reshape(g, kept), share),)
 
 
 def max(x: X, axis: Axis = None, keepdims: bool = False) -> X:
@@ -133,10 +158,11 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     """`g` summed over the axes along which `shape` was broadcast to g's shape: the gradient of broadcasting."""
     if g.shape == shape:
         return g
-    lead = len(g.shape) - len(shape)
-    axes = tuple(range(lead)) + tuple(
-        lead + i for i, n in enumerate(shape) if n == 1 and g.shape[lead + i] != 1
-    )
-    from .shape import reshape
+    return _shape.reshape(sum(g, _stretched(tuple(g.shape), shape)), shape)
 
-    return reshape(sum(g, axes), shape)
+
+@functools.lru_cache(maxsize=4096)
+def _stretched(wide: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes of `wide` along which `shape` was broadcast."""
+    lead = len(wide) - len(shape)
+    return tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and wide[lead + i] != 1)

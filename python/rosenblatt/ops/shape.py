@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ._common import Array, X, axis_index, contiguous, empty, operand, operands, record
+from . import reduce as _reduce
+from ._common import CODE, Array, X, axis_index, contiguous, empty, new_array, operand, operands, record
 
 __all__ = ["broadcast_to", "concat", "copy", "flatten", "getitem", "ones", "reshape", "stack", "transpose", "zeros"]
 
@@ -48,15 +49,13 @@ def _copy_grad(g: Any, needs: Any) -> tuple[Any, ...]:
 def broadcast_to(x: X, shape: Sequence[int]) -> X:
     """x repeated along new and length-1 axes to `shape`. Raises ValueError when it does not fit."""
     a = operand("broadcast_to", x)
-    y = empty(tuple(shape), a.dtype)
+    y = new_array(tuple(shape), CODE[a.dtype])
     _core.copy(a, y)
     return record("broadcast_to", y, _broadcast_grad, (x,), (a.shape,))
 
 
 def _broadcast_grad(g: Any, needs: Any, shape: Any) -> tuple[Any, ...]:
-    from .reduce import sum_to
-
-    return (sum_to(g, shape),)
+    return (_reduce.sum_to(g, shape),)
 
 
 def reshape(x: X, *shape: Any) -> X:
@@ -65,15 +64,16 @@ def reshape(x: X, *shape: Any) -> X:
     Raises ValueError when the number of elements differs.
     """
     a = operand("reshape", x)
-    target = shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
-    if tuple(target) == a.shape:
+    target = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list, Sequence)) else shape
+    old = a.shape
+    if target == old:
         y = a
     else:
         try:
             y = contiguous(a).reshape(target)
         except (ValueError, TypeError):
-            raise ValueError(f"reshape: {a.size} elements of shape {a.shape} do not fit {tuple(target)}") from None
-    return record("reshape", y, _reshape_grad, (x,), (a.shape,))
+            raise ValueError(f"reshape: {a.size} elements of shape {old} do not fit {tuple(target)}") from None
+    return record("reshape", y, _reshape_grad, (x,), (old,))
 
 
 def _reshape_grad(g: Any, needs: Any, shape: Any) -> tuple[Any, ...]:
@@ -90,17 +90,24 @@ def flatten(x: X, start_axis: int = 0) -> X:
 def transpose(x: X, *axes: Any) -> X:
     """x with its axes permuted (reversed when none are given): a view. Raises ValueError for a bad permutation."""
     a = operand("transpose", x)
-    given = axes[0] if len(axes) == 1 and isinstance(axes[0], Sequence) else axes
-    order = tuple(axis_index("transpose", i, a.ndim) for i in given) if given else tuple(range(a.ndim))[::-1]
-    if sorted(order) != list(range(a.ndim)):
-        raise ValueError(f"transpose: {tuple(given)} is not a permutation of {a.ndim} axes")
-    return record("transpose", a.transpose(order), _transpose_grad, (x,), (order,))
+    if not axes:
+        return record("transpose", a.T, _transpose_grad, (x,), (None,))
+    given = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], Sequence) else axes
+    try:
+        y = a.transpose(given)
+    except (ValueError, TypeError):
+        for i in given:
+            axis_index("transpose", i, a.ndim)
+        raise ValueError(f"transpose: {tuple(given)} is not a permutation of {a.ndim} axes") from None
+    return record("transpose", y, _transpose_grad, (x,), (given,))
 
 
 def _transpose_grad(g: Any, needs: Any, order: Any) -> tuple[Any, ...]:
+    if order is None:
+        return (transpose(g),)
     inverse = [0] * len(order)
     for i, j in enumerate(order):
-        inverse[j] = i
+        inverse[j] = i  # also from the end, where j is negative
     return (transpose(g, inverse),)
 
 

@@ -1,148 +1,362 @@
-"""Gradient descent with momentum, Adam and AdamW, with PyTorch's semantics and argument names."""
+"""First-order optimisers: one pass over memory per parameter. PyTorch's semantics and argument names where it has them.
+
+In every formula g stands for the gradient plus weight_decay * p (negated when `maximize`).
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Unpack
 
-from .. import _core
-from ..ops import zeros
-from ..tensor import Array, Parameter, Tensor
+from .. import _core, ops
+from ..autograd import mark_written
+from ..tensor import Array
+from .optimizer import Common, Optimizer, Setting, number, signed
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "DeltaBarDelta",
+    "Nesterov",
+    "ProjectedGD",
+    "RMSprop",
+]
 
 
-def _number(where: str, name: str, value: Any, low: float, high: float = math.inf, closed: bool = False) -> float:
-    """`value` as a float in [low, high) ([low, high] when closed). Raises ValueError naming the option."""
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not ok or value < low or value > high or (value == high and not closed):
-        raise ValueError(f"{where}: {name} must be a number in [{low}, {high}{']' if closed else ')'}, got {value!r}")
-    return float(value)
+def _zeros(p: Array) -> Array:
+    return ops.zeros(p.shape, p.dtype)
 
 
-class Optimizer:
-    """Holds the parameters and `lr`, which may be changed at any time. `step()` uses every `.grad` that is set."""
-
-    def __init__(self, parameters: Iterable[Parameter], lr: float) -> None:
-        self.parameters = list(parameters)
-        where = type(self).__name__
-        if not self.parameters:
-            raise ValueError(f"{where}: expected at least one parameter, got none")
-        for i, p in enumerate(self.parameters):
-            if not isinstance(p, Tensor):
-                raise TypeError(f"{where}: expected parameters, got {type(p).__name__} at position {i}")
-        self.lr = _number(where, "lr", lr, 0.0)
-        self.steps = 0
-        self._state: list[dict[str, Array]] = [{} for _ in self.parameters]
-        self._updates = [0] * len(self.parameters)  # of each parameter: one frozen for a while has had fewer
-
-    def zero_grad(self) -> None:
-        for p in self.parameters:
-            p.grad = None
-
-    def step(self) -> None:
-        """One update of every parameter that has a gradient."""
-        self.steps += 1
-        for i, p in enumerate(self.parameters):
-            if p.grad is not None:
-                g = p.grad.data
-                if g.shape != p.data.shape or g.dtype != p.data.dtype:
-                    raise ValueError(
-                        f"{type(self).__name__}: expected a gradient of shape {p.shape} and {p.dtype} "
-                        f"for parameter {i}, got {g.shape} and {g.dtype}"
-                    )
-                if not p.data.flags.c_contiguous:
-                    raise ValueError(f"{type(self).__name__}: parameter {i} must be contiguous in memory")
-                self._updates[i] += 1
-                self._update(p.data, g, self._state[i], self._updates[i])
-
-    def _update(self, p: Array, g: Array, state: dict[str, Array], count: int) -> None:
-        raise TypeError(f"{type(self).__name__} defines no update")
-
-    def state_dict(self) -> dict[str, Any]:
-        """{"steps", "lr", "updates", "state": one dict of arrays per parameter}; arrays are copies."""
-        return {
-            "steps": self.steps,
-            "lr": self.lr,
-            "updates": list(self._updates),
-            "state": [{k: v.copy() for k, v in s.items()} for s in self._state],
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` returned. Raises ValueError when it belongs to other parameters."""
-        slots, updates = state["state"], list(state["updates"])
-        if len(slots) != len(self.parameters) or len(updates) != len(self.parameters):
-            raise ValueError(
-                f"{type(self).__name__}: expected state for {len(self.parameters)} parameters, got {len(slots)}"
-            )
-        for i, (p, slot) in enumerate(zip(self.parameters, slots, strict=True)):
-            for name, array in slot.items():
-                if array.shape != p.shape:
-                    raise ValueError(
-                        f"{type(self).__name__}: {name} of parameter {i}: expected shape {p.shape}, got {array.shape}"
-                    )
-        self.steps, self.lr = int(state["steps"]), float(state["lr"])
-        self._state = [{k: v.copy() for k, v in slot.items()} for slot in slots]
-        self._updates = [int(n) for n in updates]
-
-    def options(self) -> dict[str, Any]:
-        """Name and settings, for records of a run."""
-        skip = ("parameters", "steps")
-        own = {k: v for k, v in vars(self).items() if k not in skip and not k.startswith("_")}
-        return {"name": type(self).__name__, **own}
+def _filled(p: Array, value: float) -> Array:
+    a = ops.zeros(p.shape, p.dtype)
+    _core.fill(a, value)
+    return a
 
 
 class SGD(Optimizer):
-    """m = momentum*m + (1-dampening)*(g + weight_decay*p); p -= lr*m (or, nesterov, lr*(g + momentum*m)). Notes C:7."""
+    """m = momentum*m + (1-dampening)*g; p -= lr*m (or, nesterov, lr*(g + momentum*m), the common form). Notes C:7.
+
+    parameters, and maximize, constraint, clipnorm, clipvalue, global_clipnorm: see `Optimizer`.
+    """
+
+    momentum, dampening, weight_decay, nesterov = Setting(), Setting(), Setting(), Setting()
 
     def __init__(
-        self, parameters: Iterable[Parameter], lr: float = 0.01, momentum: float = 0.0, dampening: float = 0.0,
-        weight_decay: float = 0.0, nesterov: bool = False,
+        self, parameters: Iterable[Any], lr: float = 0.01, momentum: float = 0.0, dampening: float = 0.0,
+        weight_decay: float = 0.0, nesterov: bool = False, **common: Unpack[Common],
     ) -> None:
-        super().__init__(parameters, lr)
-        self.momentum = _number("SGD", "momentum", momentum, 0.0)
-        self.dampening = _number("SGD", "dampening", dampening, 0.0, 1.0, closed=True)
-        self.weight_decay = _number("SGD", "weight_decay", weight_decay, 0.0)
-        self.nesterov = bool(nesterov)
-        if nesterov and (self.momentum == 0.0 or self.dampening != 0.0):
-            raise ValueError("SGD: nesterov needs momentum > 0 and dampening 0")
+        own = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
+               "nesterov": nesterov}
+        super().__init__(parameters, own, common)
 
-    def _update(self, p: Array, g: Array, state: dict[str, Array], count: int) -> None:
-        m = None
-        first = False
-        if self.momentum:
-            first = "momentum" not in state
-            if first:
-                state["momentum"] = zeros(p.shape, p.dtype)
-            m = state["momentum"]
+    def _check(self, group: dict[str, Any]) -> None:
+        where = type(self).__name__
+        group["momentum"] = number(where, "momentum", group["momentum"], 0.0)
+        group["dampening"] = number(where, "dampening", group["dampening"], 0.0, 1.0, closed=True)
+        group["weight_decay"] = number(where, "weight_decay", group["weight_decay"], 0.0)
+        group["nesterov"] = bool(group["nesterov"])
+        if group["nesterov"] and (group["momentum"] == 0.0 or group["dampening"] != 0.0):
+            raise ValueError(f"{where}: nesterov needs momentum > 0 and dampening 0")
+
+    def _allocate(self, p: Array, group: dict[str, Any]) -> dict[str, Array]:
+        return {"momentum": _zeros(p)} if group["momentum"] else {}
+
+    def _update(self, i: int, p: Array, g: Array) -> None:
+        group, state = self._groups[i], self._state[i]
+        momentum = group["momentum"]
+        if momentum and "momentum" not in state:  # switched on later
+            state["momentum"] = _zeros(p)
+        lr, decay = signed(group)
         _core.sgd_update(
-            p, g, m, self.lr, self.momentum, self.dampening, self.weight_decay, int(self.nesterov), int(first)
+            p, g, state["momentum"] if momentum else None, lr, momentum, group["dampening"], decay,
+            int(group["nesterov"]), int(self._updates[i] == 1),
         )
+
+
+class ProjectedGD(SGD):
+    """p = projection(p - lr*g): gradient descent on a set. Notes B:2.7.
+
+    projection : called with each updated array to project it in place: `optim.MaxNorm(c)`, `optim.Box(a, b)`, ..., or a
+        function of yours. Raises TypeError when it cannot be called.
+    """
+
+    def __init__(
+        self, parameters: Iterable[Any], lr: float = 0.01, projection: Callable[[Array], None] | None = None,
+        **common: Unpack[Common],
+    ) -> None:
+        if not callable(projection) or common.get("constraint") is not None:
+            raise TypeError(f"ProjectedGD: expected a projection that can be called (and no constraint), "
+                            f"got {projection!r}")
+        common["constraint"] = projection
+        super().__init__(parameters, lr, **common)
+
+
+class Nesterov(Optimizer):
+    """Nesterov's method in its four steps (notes B:2.7): look ahead to p + momentum*v; take the gradient g there;
+    v = momentum*v - lr*g; p = p + v.
+
+    `step(closure)` does all four and leaves the parameters at p. `step()` without a closure uses gradients taken where
+    the parameters are and leaves them at the next look-ahead point, ready for the next gradient; `settle()` brings them
+    back to p (to evaluate or save), `look_ahead()` forth again. The common form is `SGD(nesterov=True)`.
+    """
+
+    momentum, weight_decay = Setting(), Setting()
+
+    def __init__(
+        self, parameters: Iterable[Any], lr: float = 0.01, momentum: float = 0.9, weight_decay: float = 0.0,
+        **common: Unpack[Common],
+    ) -> None:
+        self._ahead: list[float] = []  # parameter i stands at p + _ahead[i] * v
+        self._settled = False
+        self._leave_ahead = True
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}, common)
+
+    def _check(self, group: dict[str, Any]) -> None:
+        for name in ("momentum", "weight_decay"):
+            group[name] = number("Nesterov", name, group[name], 0.0)
+        self._ahead += [0.0] * len(group["params"])
+
+    def _allocate(self, p: Array, group: dict[str, Any]) -> dict[str, Array]:
+        return {"v": _zeros(p)}
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """See the class. Raises RuntimeError after `settle()` when there is neither a closure nor a `look_ahead()`."""
+        if closure is None:
+            if self._settled:
+                raise RuntimeError("Nesterov: step() after settle(): call look_ahead() before taking the gradients")
+            return super().step()
+        self.look_ahead()
+        self._leave_ahead, self._settled = False, True
+        try:
+            return super().step(closure)
+        finally:
+            self._leave_ahead = True
+
+    def look_ahead(self) -> None:
+        """Moves every parameter to p + momentum*v, unless it is ahead."""
+        for i, group in enumerate(self._groups):
+            if not self._ahead[i]:
+                self._move(i, group["momentum"])
+        self._settled = False
+
+    def settle(self) -> None:
+        """Moves every parameter back to p."""
+        for i, ahead in enumerate(self._ahead):
+            if ahead:
+                self._move(i, 0.0)
+        self._settled = True
+
+    def _move(self, i: int, ahead: float) -> None:
+        v = self._state[i].get("v")
+        if v is not None:
+            p = self.parameters[i].data
+            _core.copy(ops.add(p, ops.mul(v, ahead - self._ahead[i])), p)
+            mark_written((self.parameters[i],))
+            self._ahead[i] = ahead
+
+    def _update(self, i: int, p: Array, g: Array) -> None:
+        group = self._groups[i]
+        lr, decay = signed(group)
+        ahead = group["momentum"] if self._leave_ahead else 0.0
+        _core.nesterov_update(p, g, self._state[i]["v"], lr, group["momentum"], self._ahead[i], ahead, decay)
+        self._ahead[i] = ahead
+
+    def _extra_state(self) -> dict[str, Any]:
+        return {"ahead": list(self._ahead), "settled": self._settled}
+
+    def _load_extra_state(self, extra: dict[str, Any]) -> None:
+        if len(extra["ahead"]) != len(self._ahead):
+            raise ValueError(f"Nesterov: expected state for {len(self._ahead)} parameters, got {len(extra['ahead'])}")
+        self._ahead[:] = [float(a) for a in extra["ahead"]]
+        self._settled = bool(extra["settled"])
+
+
+class Adagrad(Optimizer):
+    """s += g*g; p -= lr / (1 + (n-1)*lr_decay) * g / (sqrt(s) + eps), n the update's number (Duchi et al. 2011).
+
+    eps_inside : divide by sqrt(s + eps) instead, as printed in notes B:2.7
+    initial_accumulator_value : s before the first update
+    """
+
+    weight_decay, lr_decay, eps, eps_inside = Setting(), Setting(), Setting(), Setting()
+    initial_accumulator_value = Setting()
+
+    def __init__(
+        self, parameters: Iterable[Any], lr: float = 0.01, lr_decay: float = 0.0, weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0, eps: float = 1e-10, eps_inside: bool = False, **common: Unpack[Common],
+    ) -> None:
+        own = {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay,
+               "initial_accumulator_value": initial_accumulator_value, "eps": eps, "eps_inside": eps_inside}
+        super().__init__(parameters, own, common)
+
+    def _check(self, group: dict[str, Any]) -> None:
+        for name in ("lr_decay", "weight_decay", "initial_accumulator_value", "eps"):
+            group[name] = number("Adagrad", name, group[name], 0.0)
+        group["eps_inside"] = bool(group["eps_inside"])
+
+    def _allocate(self, p: Array, group: dict[str, Any]) -> dict[str, Array]:
+        return {"sum": _filled(p, group["initial_accumulator_value"])}
+
+    def _update(self, i: int, p: Array, g: Array) -> None:
+        group = self._groups[i]
+        lr, decay = signed(group)
+        lr /= 1.0 + (self._updates[i] - 1) * group["lr_decay"]
+        _core.adagrad_update(p, g, self._state[i]["sum"], lr, decay, group["eps"], int(group["eps_inside"]))
+
+
+class RMSprop(Optimizer):
+    """v = alpha*v + (1-alpha)*g*g; p -= lr * g / (sqrt(v) + eps) (Tieleman & Hinton 2012).
+
+    eps_inside : divide by sqrt(v + eps) instead, as printed in notes B:2.7, there with alpha=0.9, eps=1e-10
+    centered : use the variance v - mean**2, mean = alpha*mean + (1-alpha)*g, never below 0 (Graves 2013)
+    momentum : m = momentum*m + (the quotient); p -= lr*m
+    """
+
+    alpha, eps, weight_decay, momentum = Setting(), Setting(), Setting(), Setting()
+    centered, eps_inside = Setting(), Setting()
+
+    def __init__(
+        self, parameters: Iterable[Any], lr: float = 0.01, alpha: float = 0.99, eps: float = 1e-8,
+        weight_decay: float = 0.0, momentum: float = 0.0, centered: bool = False, eps_inside: bool = False,
+        **common: Unpack[Common],
+    ) -> None:
+        own = {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum,
+               "centered": centered, "eps_inside": eps_inside}
+        super().__init__(parameters, own, common)
+
+    def _check(self, group: dict[str, Any]) -> None:
+        group["alpha"] = number("RMSprop", "alpha", group["alpha"], 0.0, 1.0, closed=True)
+        for name in ("eps", "weight_decay", "momentum"):
+            group[name] = number("RMSprop", name, group[name], 0.0)
+        group["centered"], group["eps_inside"] = bool(group["centered"]), bool(group["eps_inside"])
+
+    def _allocate(self, p: Array, group: dict[str, Any]) -> dict[str, Array]:
+        names = ["v", *(["mean"] if group["centered"] else []), *(["momentum"] if group["momentum"] else [])]
+        return {name: _zeros(p) for name in names}
+
+    def _update(self, i: int, p: Array, g: Array) -> None:
+        group, state = self._groups[i], self._state[i]
+        for name in ("centered", "momentum"):  # switched on later
+            key = "mean" if name == "centered" else name
+            if group[name] and key not in state:
+                state[key] = _zeros(p)
+        lr, decay = signed(group)
+        _core.rmsprop_update(
+            p, g, state["v"], state["mean"] if group["centered"] else None,
+            state["momentum"] if group["momentum"] else None,
+            lr, group["alpha"], group["momentum"], decay, group["eps"], int(group["eps_inside"]),
+        )
+
+
+class Adadelta(Optimizer):
+    """v = rho*v + (1-rho)*g*g; x = sqrt(d + eps) / sqrt(v + eps) * g; d = rho*d + (1-rho)*x*x; p -= lr*x.
+
+    Zeiler 2012.
+    """
+
+    rho, eps, weight_decay = Setting(), Setting(), Setting()
+
+    def __init__(
+        self, parameters: Iterable[Any], lr: float = 1.0, rho: float = 0.9, eps: float = 1e-6,
+        weight_decay: float = 0.0, **common: Unpack[Common],
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay}, common)
+
+    def _check(self, group: dict[str, Any]) -> None:
+        group["rho"] = number("Adadelta", "rho", group["rho"], 0.0, 1.0, closed=True)
+        group["eps"] = number("Adadelta", "eps", group["eps"], 0.0)
+        group["weight_decay"] = number("Adadelta", "weight_decay", group["weight_decay"], 0.0)
+
+    def _allocate(self, p: Array, group: dict[str, Any]) -> dict[str, Array]:
+        return {"v": _zeros(p), "d": _zeros(p)}
+
+    def _update(self, i: int, p: Array, g: Array) -> None:
+        group, state = self._groups[i], self._state[i]
+        lr, decay = signed(group)
+        _core.adadelta_update(p, g, state["v"], state["d"], lr, group["rho"], decay, group["eps"])
+
+
+class DeltaBarDelta(Optimizer):
+    """A learning rate r for every weight, from the signs of its successive derivatives (Jacobs 1988; notes B:2.7).
+
+    r += kappa where g and bar agree in sign, r *= 1-phi where they differ; bar = (1-theta)*g + theta*bar; p -= r*g.
+    r begins at `lr`; changing `lr` afterwards scales every step in proportion.
+    """
+
+    kappa, phi, theta, weight_decay = Setting(), Setting(), Setting(), Setting()
+
+    def __init__(
+        self, parameters: Iterable[Any], lr: float = 0.01, kappa: float = 1e-3, phi: float = 0.1, theta: float = 0.7,
+        weight_decay: float = 0.0, **common: Unpack[Common],
+    ) -> None:
+        self._start: list[float] = []  # of each group: lr when it was added
+        own = {"lr": lr, "kappa": kappa, "phi": phi, "theta": theta, "weight_decay": weight_decay}
+        super().__init__(parameters, own, common)
+
+    def _check(self, group: dict[str, Any]) -> None:
+        where = "DeltaBarDelta"
+        if group["lr"] == 0.0:
+            raise ValueError(f"{where}: lr must be positive, got {group['lr']!r}")
+        for name in ("kappa", "weight_decay"):
+            group[name] = number(where, name, group[name], 0.0)
+        for name in ("phi", "theta"):
+            group[name] = number(where, name, group[name], 0.0, 1.0)
+        self._start += [group["lr"]] * len(group["params"])
+
+    def _allocate(self, p: Array, group: dict[str, Any]) -> dict[str, Array]:
+        start = next(s for s, g in zip(self._start, self._groups, strict=True) if g is group)
+        return {"rate": _filled(p, start), "bar": _zeros(p)}
+
+    def _update(self, i: int, p: Array, g: Array) -> None:
+        group, state = self._groups[i], self._state[i]
+        lr, decay = signed(group)
+        _core.delta_bar_delta_update(
+            p, g, state["rate"], state["bar"], lr / self._start[i], group["kappa"], group["phi"], group["theta"], decay
+        )
+
+    def _extra_state(self) -> dict[str, Any]:
+        return {"start": list(self._start)}
+
+    def _load_extra_state(self, extra: dict[str, Any]) -> None:
+        if len(extra["start"]) != len(self._start):
+            raise ValueError(
+                f"DeltaBarDelta: expected state for {len(self._start)} parameters, got {len(extra['start'])}"
+            )
+        self._start[:] = [float(s) for s in extra["start"]]
 
 
 class Adam(Optimizer):
     """Adam (Kingma & Ba 2015) with bias correction; eps outside the root; weight_decay as an L2 penalty."""
 
+    betas, eps, weight_decay = Setting(), Setting(), Setting()
     _decoupled = 0
 
     def __init__(
-        self, parameters: Iterable[Parameter], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8, weight_decay: float = 0.0,
+        self, parameters: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8, weight_decay: float = 0.0, **common: Unpack[Common],
     ) -> None:
-        super().__init__(parameters, lr)
-        where = type(self).__name__
+        super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}, common)
+
+    def _check(self, group: dict[str, Any]) -> None:
+        where, betas = type(self).__name__, group["betas"]
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise ValueError(f"{where}: betas must be a pair of numbers, got {betas!r}")
-        self.betas = (_number(where, "betas[0]", betas[0], 0.0, 1.0), _number(where, "betas[1]", betas[1], 0.0, 1.0))
-        self.eps = _number(where, "eps", eps, 0.0)
-        self.weight_decay = _number(where, "weight_decay", weight_decay, 0.0)
+        group["betas"] = tuple(number(where, f"betas[{k}]", b, 0.0, 1.0) for k, b in enumerate(betas))
+        group["eps"] = number(where, "eps", group["eps"], 0.0)
+        group["weight_decay"] = number(where, "weight_decay", group["weight_decay"], 0.0)
 
-    def _update(self, p: Array, g: Array, state: dict[str, Array], count: int) -> None:
-        if not state:
-            state["m"], state["v"] = zeros(p.shape, p.dtype), zeros(p.shape, p.dtype)
+    def _allocate(self, p: Array, group: dict[str, Any]) -> dict[str, Array]:
+        return {"m": _zeros(p), "v": _zeros(p)}
+
+    def _update(self, i: int, p: Array, g: Array) -> None:
+        group, state = self._groups[i], self._state[i]
+        lr, decay = signed(group)
+        beta1, beta2 = group["betas"]
         _core.adam_update(
-            p, g, state["m"], state["v"], self.lr, *self.betas, self.eps, self.weight_decay, self._decoupled, count
+            p, g, state["m"], state["v"], lr, beta1, beta2, group["eps"], decay, self._decoupled, self._updates[i]
         )
 
 
@@ -152,7 +366,7 @@ class AdamW(Adam):
     _decoupled = 1
 
     def __init__(
-        self, parameters: Iterable[Parameter], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8, weight_decay: float = 1e-2,
+        self, parameters: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8, weight_decay: float = 1e-2, **common: Unpack[Common],
     ) -> None:
-        super().__init__(parameters, lr, betas, eps, weight_decay)
+        super().__init__(parameters, lr, betas, eps, weight_decay, **common)

@@ -1,14 +1,16 @@
 """`fit`, `predict`, `evaluate`: the loops behind `model.fit(x, y)`.
 
-An epoch's order and augmentation come from a generator seeded with (seed, epoch), dropout from the global stream, so a
-run depends on its seed and data alone: not on threads, time or what ran before.
+Order and augmentation come from generators seeded with (seed, pass) and (seed, pass, batch), dropout from the global
+stream, so a run depends on its seed and data alone: not on threads, time, what ran before, or where it was resumed.
 """
 
 from __future__ import annotations
 
+import copy
 import math
+import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +21,18 @@ from ..autograd import no_grad
 from ..nn.losses import CrossEntropyLoss, Loss, MSELoss
 from ..nn.module import Module, _observers
 from ..ops.random import stream
-from ..optim import Adam, Optimizer
+from ..optim import LBFGS, Adam, ConjugateGradient, GeneticSearch, Nesterov, Optimizer
 from ..tensor import Array, Tensor, float_array, wrap
 from .callbacks import Callback, History, Run
+from .captured import captured_forward, captured_step
+from .loader import Augment, Loader, whole
 from .progress import Progress
+from .state import Progression, Saver, Signals, deferred_signals
 
 __all__ = ["NonFiniteError", "evaluate", "fit", "predict"]
 
-Augment = Callable[[Array, np.random.Generator], Array]
+_CLOSURES = (LBFGS, ConjugateGradient, GeneticSearch, Nesterov)  # evaluate the loss as often as they need
+Step = Callable[..., tuple[Tensor, Tensor]]
 
 
 class NonFiniteError(ArithmeticError):
@@ -56,24 +62,26 @@ def _default_loss(y: Any) -> Loss:
     return CrossEntropyLoss() if array.dtype.kind in "iub" and array.ndim == 1 else MSELoss()
 
 
-def _whole(where: str, name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{where}: {name} must be an integer of at least {least}, got {value!r}")
-    return int(value)
-
-
-def predict(model: Module, x: Any, batch_size: int = 256) -> Array:
+def predict(model: Module, x: Any, batch_size: int = 256, capture: bool = True) -> Array:
     """See `Module.predict`."""
-    array = _inputs("predict", model, x)
-    size = _whole("predict", "batch_size", batch_size, 1)
-    mode = model.training
-    model.eval()
+    _, modules, parameters = model._members()
+    if type(x) is np.ndarray and x.ndim and parameters and x.dtype == parameters[0]._data.dtype:
+        array = x
+    else:
+        array = _inputs("predict", model, x)
+    size = whole("predict", "batch_size", batch_size, 1)
+    training = [m for m in modules if m.training]
+    for m in training:
+        object.__setattr__(m, "training", False)
     try:
         with no_grad():
-            parts = [model(wrap(array[i : i + size])).data for i in range(0, max(len(array), 1), size)]
+            forward = captured_forward(model) if capture else lambda part: model(wrap(part))
+            if len(array) <= size:
+                return forward(array).data
+            return ops.concat([forward(array[i : i + size]).data for i in range(0, len(array), size)])
     finally:
-        model.train(mode)
-    return parts[0] if len(parts) == 1 else ops.concat(parts)
+        for m in training:
+            object.__setattr__(m, "training", True)
 
 
 def evaluate(model: Module, x: Any, y: Any, loss: Loss | None = None, batch_size: int = 256) -> dict[str, float]:
@@ -117,6 +125,69 @@ def _find_nonfinite(model: Module, x: Array) -> str:
     return f"layer {path or 'top'} ({type(bad[0]).__name__})"
 
 
+def _split(where: str, n: int, fraction: Any) -> int:
+    """How many of n examples stay when the last `fraction` of them is held out. Raises ValueError."""
+    if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0.0 < fraction < 1.0:
+        raise ValueError(f"{where}: validation_split must be in [0, 1), got {fraction!r}")
+    cut = math.floor(n * (1.0 - fraction))
+    if not 0 < cut < n:
+        raise ValueError(f"{where}: validation_split {fraction} leaves {cut} of {n} examples to train on")
+    return cut
+
+
+def _weight(where: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0.0 <= value < math.inf:
+        raise ValueError(f"{where}: expected a weight of at least 0, got {value!r}")
+    return float(value)
+
+
+def _example_weights(classes: Mapping[int, float] | None, samples: Any, y: Array, dtype: Any) -> Array | None:
+    """The weight of every example, [N], or None without weights. Raises ValueError naming the option."""
+    if classes is None and samples is None:
+        return None
+    weights = np.ones(len(y), dtype)
+    if samples is not None:
+        given = float_array("fit: sample_weight", samples, dtype)
+        if given.shape != weights.shape:
+            raise ValueError(f"fit: sample_weight: expected shape {weights.shape}, got {given.shape}")
+        if not np.isfinite(given).all() or bool((given < 0).any()):
+            raise ValueError("fit: sample_weight: expected finite weights of at least 0")
+        weights = given.copy()
+    if classes is not None:
+        if y.ndim != 1 or y.dtype.kind != "i":
+            raise ValueError(f"fit: class_weight needs integer labels [N], got y of {y.dtype} and shape {y.shape}")
+        for label, value in classes.items():
+            chosen = y == whole("fit", "class_weight: a label", label, 0)  # [N]
+            weights[chosen] *= _weight(f"fit: class_weight[{label}]", value)
+    if not weights.any():
+        raise ValueError("fit: every example has weight 0")
+    return weights
+
+
+def _per_example(loss: Loss) -> Loss:
+    """The same loss without reduction."""
+    each = copy.copy(loss)
+    object.__setattr__(each, "reduction", "none")
+    return each
+
+
+def _weighted(each: Loss, reduction: str, out: Tensor, y: Array, w: Array) -> Tensor:
+    """sum(w * l), over sum(w) when the reduction is "mean", of the losses l [N] of the examples.
+
+    A loss with further axes counts as its mean over them (its sum when the reduction is "sum").
+    """
+    losses: Any = each(out, y)
+    if not losses.ndim or losses.shape[0] != len(w):
+        raise ValueError(f"{type(each).__name__}: weights need one loss per example, got shape {losses.shape}")
+    if losses.ndim > 1:
+        rest = tuple(range(1, losses.ndim))
+        losses = ops.sum(losses, rest) if reduction == "sum" else ops.mean(losses, rest)
+    total: Tensor = ops.sum(ops.mul(losses, w))
+    if reduction != "sum":
+        total = ops.div(total, ops.maximum(ops.sum(w), float(np.finfo(w.dtype).tiny)))
+    return total
+
+
 def _check_finite(model: Module, loss: Tensor, x: Array, epoch: int, batch: int) -> None:
     step = f"epoch {epoch}, batch {batch + 1}"
     if not math.isfinite(loss.item()):
@@ -140,14 +211,28 @@ def fit(
     batch_size: int = 32,
     optimizer: Optimizer | None = None,
     loss: Loss | None = None,
+    penalty: Callable[[Module], Tensor] | None = None,
     validation_data: tuple[Any, Any] | None = None,
+    validation_split: float = 0.0,
+    class_weight: Mapping[int, float] | None = None,
+    sample_weight: Any = None,
+    initial_epoch: int = 0,
+    steps_per_epoch: int | None = None,
     shuffle: bool = True,
     augment: Augment | None = None,
+    workers: int | None = None,
     callbacks: Iterable[Callback] = (),
     progress: bool = True,
     seed: int | None = None,
     check_finite: bool = False,
     keep_best: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 1,
+    checkpoint_steps: int | None = None,
+    checkpoint_keep: int = 2,
+    resume: bool = False,
+    fallback: bool = False,
+    capture: bool | None = None,
 ) -> History:
     """Trains `model` by mini-batch gradient descent.
 
@@ -156,19 +241,38 @@ def fit(
     x : [N,...] inputs; y : [N] integer labels, or targets of the model's output shape
     epochs, batch_size : the last batch of an epoch may be smaller
     optimizer : default Adam(lr=1e-3); loss : default cross-entropy for integer labels [N], else mean squared error
+    penalty : function model -> scalar tensor, added to the loss of every batch; the loss that is logged is without it
     validation_data : (x, y) evaluated after every epoch as val_loss, val_accuracy
+    validation_split : in [0, 1); this part of the examples, the last ones, is the validation data instead
+    class_weight : {label: weight >= 0}, 1 for labels not named; sample_weight : [N] weights >= 0. Both are multiplied.
+        The loss of a batch is sum(w * l) / sum(w) over the losses l of its examples (sum(w * l) for a loss that sums)
+    initial_epoch : epochs regarded as done; steps_per_epoch : batches in an epoch (default: one pass over the data;
+        the passes follow each other whatever the length of an epoch is)
     augment : function (batch of x, numpy Generator) -> batch, applied to every training batch
+    workers : background threads that prepare batches (default: 1 with `augment`, else 0); the result does not depend
+        on it
     callbacks : `Callback`s; progress : show the progress display
     seed : makes shuffling, augmentation and dropout repeatable; None takes it from the global stream
     check_finite : raise `NonFiniteError` naming layer and step when NaN or infinity appears
     keep_best : end with the weights of the epoch with the lowest val_loss (or training loss without validation data)
+    checkpoint : folder for checkpoints, see `rosenblatt.io.save_checkpoint`: one after every `checkpoint_every` epochs,
+        after every `checkpoint_steps` batches and at the end; the newest `checkpoint_keep` stay, and the best
+    resume : continue from the newest checkpoint in the folder, to the bit, or begin when it has none; model, data and
+        options must be those of the first call, `epochs` may be larger
+    capture : replay the training step natively (`rosenblatt.capture`, the same bits): None where it works, with a
+        warning where it does not; True to insist (CaptureError); False for eager steps
+    fallback : when the newest checkpoint is damaged, continue from the newest whole one instead of refusing
 
-    Returns the `History`. Ctrl-C ends the run early with `history.interrupted` set (and the best weights when
-    `keep_best`). Raises ValueError/TypeError for data or options that do not fit, before any weight changes.
+    Returns the `History`, of a resumed run from its beginning. Ctrl-C ends the run early with `history.interrupted` set
+    (and the best weights when `keep_best`); with `checkpoint`, the step is finished and a checkpoint written first (a
+    second Ctrl-C does not wait), and SIGTERM does the same and exits with status 143. Raises ValueError/TypeError for
+    data or options that do not fit, before any weight changes, and CheckpointError when a checkpoint cannot be written
+    or read.
     """
     check_settings()
-    epochs = _whole("fit", "epochs", epochs, 0)
-    batch_size = _whole("fit", "batch_size", batch_size, 1)
+    epochs = whole("fit", "epochs", epochs, 0)
+    batch_size = whole("fit", "batch_size", batch_size, 1)
+    first = whole("fit", "initial_epoch", initial_epoch, 0)
     loss = _default_loss(y) if loss is None else loss
     if loss.reduction == "none":
         raise ValueError("fit: the loss must reduce to one number, got reduction='none'")
@@ -177,90 +281,162 @@ def fit(
     if n == 0:
         raise ValueError("fit: there are no examples")
     ys = _targets("fit", y, n, loss, xs.dtype)
+    ws = _example_weights(class_weight, sample_weight, ys, xs.dtype)
     if validation_data is not None and len(validation_data) != 2:
         raise ValueError("fit: validation_data must be a pair (x, y)")
+    if validation_split:
+        if validation_data is not None:
+            raise ValueError("fit: give validation_data or validation_split, not both")
+        cut = _split("fit", n, validation_split)
+        validation_data, xs, ys = (xs[cut:], ys[cut:]), xs[:cut], ys[:cut]
+        ws = None if ws is None else ws[:cut]
     if optimizer is None:
         optimizer = Adam(model.parameters())
-    if seed is None:
+    saver = None
+    if checkpoint is not None:
+        saver = Saver(checkpoint, checkpoint_every, checkpoint_steps, checkpoint_keep)
+    elif resume:
+        raise ValueError("fit: resume needs checkpoint, the folder to continue from")
+    saved = saver.open(resume, fallback) if saver is not None else None
+    if saver is not None and saved is not None and seed is None:
+        seed = saver.seed(saved)
+    elif seed is None:
         seed = (stream.key + stream.take(4, 4)[1]) % 2**63
     else:
-        stream.seed(_whole("fit", "seed", seed, 0))
-    batches = math.ceil(n / batch_size)
-    history = History()
-    run = Run(model, optimizer, epochs, batches, history)
-    watchers: list[Callback] = [*callbacks, *([Progress()] if progress else [])]
+        stream.seed(whole("fit", "seed", seed, 0))
+    threads = (0 if augment is None else 1) if workers is None else whole("fit", "workers", workers, 0)
+    loader = Loader(xs, ys, batch_size, shuffle, seed, augment, threads, weights=ws)
+    batches = len(loader) if steps_per_epoch is None else whole("fit", "steps_per_epoch", steps_per_epoch, 1)
+    own = list(callbacks)
+    run = Run(model, optimizer, epochs, batches, History())
+    watchers: list[Callback] = [*own, *([Progress()] if progress else [])]
+    state = Progression(run, loader, own, keep_best, first)
+    if saved is not None:
+        state.check(saved)
     for c in watchers:
         c.run = run
-    best_value, best_state = math.inf, None
+    each = None if ws is None else _per_example(loss)
+    step = _training_step(model, optimizer, loss, each, penalty, run if check_finite else None)
+    watched = check_finite or any(c.reads_gradients for c in watchers) or isinstance(optimizer, _CLOSURES)
+    if capture is True and watched:
+        raise ValueError("fit: capture=True excludes check_finite, callbacks that read gradients and line searches")
+    if capture is not False and not watched:
+        step = captured_step(step, required=capture is True)
     mode = model.training
     started: list[Callback] = []
     try:
-        for c in watchers:
-            started.append(c)
-            c.on_train_begin()
-        for epoch in range(1, epochs + 1):
-            logs = _epoch(run, epoch, xs, ys, batch_size, loss, shuffle, augment, watchers, seed, check_finite)
-            if validation_data is not None:
-                for name, value in evaluate(model, *validation_data, loss=loss).items():
-                    logs[f"val_{name}"] = value
-            history.append(epoch, logs)
-            current = logs.get("val_loss", logs["loss"])
-            if keep_best and current < best_value:
-                best_value, best_state = current, model.state_dict()
+        with deferred_signals(saver is not None) as signals:
             for c in watchers:
-                c.on_epoch_end(epoch, logs)
-            if run.stop:
-                break
+                started.append(c)
+                c.on_train_begin()
+            if saved is not None:
+                state.restore(saved, watchers)
+            else:
+                loader.position = first * batches
+            _train(state, step, loss, validation_data, watchers, saver, signals)
     except KeyboardInterrupt:
-        history.interrupted = True
+        run.history.interrupted = True
     finally:
         model.train(mode)
         for c in started:
             c.on_train_end()
-    if best_state is not None:
-        model.load_state_dict(best_state)
-    return history
+    if state.best_state is not None:
+        model.load_state_dict(state.best_state)
+    return run.history
+
+
+def _training_step(
+    model: Module, optimizer: Optimizer, loss: Loss, each: Loss | None, penalty: Callable[[Module], Tensor] | None,
+    checked: Run | None,
+) -> Step:
+    """The function that is carried out for every batch: (x, y[, weights]) -> (loss, output), both tensors.
+
+    `each` is the loss without reduction, for weights; `checked` the run whose numbers must be finite. An optimiser that
+    evaluates the loss itself gets a closure; what is returned then is its first evaluation.
+    """
+
+    def gradients(xb: Array, yb: Array, wb: Array | None) -> tuple[Tensor, Tensor]:
+        optimizer.zero_grad()
+        out = model(wrap(xb))
+        value = loss(out, yb) if wb is None or each is None else _weighted(each, loss.reduction, out, yb, wb)
+        total = value if penalty is None else ops.add(value, penalty(model))
+        total.backward()
+        if checked is not None:
+            _check_finite(model, total, xb, checked.epoch + 1, checked.batch)
+        return value, out
+
+    def step(xb: Array, yb: Array, wb: Array | None = None) -> tuple[Tensor, Tensor]:
+        result = gradients(xb, yb, wb)
+        optimizer.step()
+        return result
+
+    def closure_step(xb: Array, yb: Array, wb: Array | None = None) -> tuple[Tensor, Tensor]:
+        results: list[tuple[Tensor, Tensor]] = []
+
+        def closure() -> Tensor:
+            result = gradients(xb, yb, wb)
+            if not results:
+                results.append(result)
+            return result[0]
+
+        optimizer.step(closure)
+        return results[0]
+
+    return closure_step if isinstance(optimizer, _CLOSURES) else step
+
+
+def _train(
+    state: Progression, step: Step, loss: Loss, validation_data: tuple[Any, Any] | None, watchers: Sequence[Callback],
+    saver: Saver | None, signals: Signals,
+) -> None:
+    """The epochs from where `state` stands."""
+    run, loader = state.run, state.loader
+    source = loader.stream(run.epochs * run.batches)
+    try:
+        while run.epoch < run.epochs and not run.stop:
+            logs = _epoch(state, source, step, loss, watchers, saver, signals)
+            if validation_data is not None:
+                for name, value in evaluate(run.model, *validation_data, loss=loss).items():
+                    logs[f"val_{name}"] = value
+            run.history.append(run.epoch + 1, logs)
+            state.note_best(logs)
+            for c in watchers:
+                c.on_epoch_end(run.epoch + 1, logs)
+            state.next_epoch()
+            if saver is not None:
+                last = run.stop or run.epoch >= run.epochs
+                if last or run.epoch % saver.every == 0 or signals.caught:
+                    saver.save(state, logs.get("val_loss", logs["loss"]))
+                signals.leave()
+    finally:
+        source.close()
 
 
 def _epoch(
-    run: Run, epoch: int, xs: Array, ys: Array, batch_size: int, loss: Loss, shuffle: bool, augment: Augment | None,
-    watchers: Sequence[Callback], seed: int, check_finite: bool,
+    state: Progression, source: Iterator[tuple[Array, ...]], step: Step, loss: Loss, watchers: Sequence[Callback],
+    saver: Saver | None, signals: Signals,
 ) -> dict[str, float]:
-    """One pass over the data; returns its logs."""
-    model, optimizer = run.model, run.optimizer
-    n = len(xs)
-    rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(n) if shuffle else None
-    classify = loss.classifies and ys.dtype.kind == "i"
+    """The rest of the epoch in progress; returns its logs."""
+    run, sums = state.run, state.sums
     begun = time.perf_counter()
-    total, correct, seen = 0.0, 0, 0
-    model.train()
-    for c in watchers:
-        c.on_epoch_begin(epoch)
-    for batch in range(run.batches):
+    run.model.train()
+    if not state.resumed:
         for c in watchers:
-            c.on_batch_begin(batch)
-        part = slice(batch * batch_size, (batch + 1) * batch_size)
-        xb, yb = (xs[part], ys[part]) if order is None else (xs[order[part]], ys[order[part]])
-        if augment is not None:
-            xb = float_array("fit: augment", augment(xb.copy() if order is None else xb, rng), xs.dtype)
-        optimizer.zero_grad()
-        out = model(wrap(xb))
-        value = loss(out, yb)
-        value.backward()
-        if check_finite:
-            _check_finite(model, value, xb, epoch, batch)
-        optimizer.step()
-        size = len(xb)
-        total += value.item() * (size if loss.reduction == "mean" else 1)
-        seen += size
-        logs = {"loss": total / seen}
-        if classify:
-            correct += int((ops.argmax(out.data, 1) == yb).sum())
-            logs["accuracy"] = correct / seen
+            c.on_epoch_begin(run.epoch + 1)
+    state.resumed = False
+    while run.batch < run.batches and not run.stop:
         for c in watchers:
-            c.on_batch_end(batch, logs)
-        if run.stop:
-            break
-    optimizer.zero_grad()
-    return {**logs, "lr": optimizer.lr, "seconds": time.perf_counter() - begun}
+            c.on_batch_begin(run.batch)
+        batch = next(source)
+        value, out = step(*batch)
+        sums.add(loss, value, out, batch)
+        logs = sums.logs()
+        for c in watchers:
+            c.on_batch_end(run.batch, logs)
+        run.batch += 1
+        if saver is not None and run.batch < run.batches and not run.stop:
+            if signals.caught or saver.due(state.steps):
+                saver.save(state, None)
+            signals.leave()
+    run.optimizer.zero_grad()
+    return {**sums.logs(), "lr": run.optimizer.lr, "seconds": time.perf_counter() - begun}

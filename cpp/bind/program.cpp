@@ -1,0 +1,320 @@
+// program.cpp: recordings and programs as Python objects; rosenblatt/_capture.py drives them.
+#include "bind/program.hpp"
+
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#include "core/check.hpp"
+
+namespace rb::bind {
+namespace {
+
+constexpr i64 kItem[] = {4, 8, 8, 4};
+
+// A program with what it needs from Python: the persistent arrays it points to, and where its results lie.
+struct PyProgram {
+    std::unique_ptr<Program> program;
+    py::list keep;
+    std::vector<View> results;
+    std::vector<View> inputs;
+    std::atomic<bool> busy{false};
+};
+
+// `copy`: takes over the copy of an array that is misaligned or byte-swapped; without it such an array is refused.
+View view_of(const py::handle& array, const char* what, py::object* copy = nullptr) {
+    View v{};
+    PyObject* kept = nullptr;
+    const i32 dtype = py::isinstance<py::array>(array) ? dtype_of(array.ptr()) : -1;
+    const Field f{what,  Kind::view, Role::in, dtype == i64t ? Elem::int64 : dtype == i32t ? Elem::int32 : Elem::real,
+                  false, false,      0};
+    if (!to_view(array.ptr(), f, "capture", &v, &kept)) throw py::error_already_set();
+    if (kept && copy) {
+        *copy = py::reinterpret_steal<py::object>(kept);
+    } else if (kept) {
+        Py_DECREF(kept);
+        throw py::value_error(std::string("capture: ") + what + " must be aligned and in native byte order");
+    }
+    return v;
+}
+
+bool dense(const View& v) {
+    i64 expect = 1;
+    for (i32 i = v.ndim - 1; i >= 0; --i) {
+        if (v.shape[i] == 0) return true;
+        if (v.shape[i] != 1 && v.stride[i] != expect) return false;
+        expect *= v.shape[i];
+    }
+    return true;
+}
+
+i64 bytes_of(const View& v) {
+    i64 n = kItem[v.dtype];
+    for (i32 i = 0; i < v.ndim; ++i) n *= v.shape[i];
+    return n;
+}
+
+std::unique_ptr<PyProgram> make_program(Recording& r, const py::list& results, const py::list& inputs) {
+    auto p = std::make_unique<PyProgram>();
+    std::vector<const void*> kept;
+    for (const py::handle& array : results) {
+        p->results.push_back(view_of(array, "result"));
+        if (p->results.back().dtype > f64 && !dense(p->results.back()))
+            throw py::value_error("capture: an integer result must be contiguous");
+        kept.push_back(p->results.back().data);
+    }
+    for (const py::handle& array : inputs) p->inputs.push_back(view_of(array, "input"));
+    p->program = std::make_unique<Program>(r.recorder, kept);
+    for (View& v : p->results) v.data = p->program->relocated(v.data);
+    for (const py::handle& array : r.keep) {
+        const View v = view_of(array, "array");
+        if (p->program->relocated(v.data) == v.data) p->keep.append(array);
+    }
+    return p;
+}
+
+// Copies `given` into the program's input buffers. Arrays must match in shape and dtype (the caller's signature).
+void load_inputs(PyProgram& p, const py::tuple& given) {
+    if (given.size() != p.inputs.size()) throw py::value_error("capture: wrong number of inputs");
+    for (size_t i = 0; i < p.inputs.size(); ++i) {
+        py::object copy;
+        View from = view_of(given[i], "input", &copy);
+        if (from.dtype > f64 && !dense(from)) {
+            copy = py::reinterpret_borrow<py::object>(given[i]).attr("copy")();
+            from = view_of(copy, "input");
+        }
+        View to = p.inputs[i];
+        bool same = from.dtype == to.dtype && from.ndim == to.ndim;
+        for (i32 d = 0; same && d < to.ndim; ++d) same = from.shape[d] == to.shape[d];
+        if (!same) throw py::value_error("capture: an input changed its shape or dtype");
+        if (from.data == to.data) continue;
+        if (dense(from)) {
+            std::memcpy(to.data, from.data, static_cast<size_t>(bytes_of(to)));
+        } else {
+            copy_args args{from, to};
+            rb::run(op_copy, &args);
+        }
+    }
+}
+
+// Whether the given inputs of these numbers are, byte for byte, what the program's buffers hold.
+bool holds(const PyProgram& p, const py::list& given, const py::list& which) {
+    for (const py::handle& number : which) {
+        const size_t i = py::cast<size_t>(number);
+        py::object copy;
+        const View from = view_of(given[i], "input", &copy), &to = p.inputs.at(i);
+        if (!dense(from) || bytes_of(from) != bytes_of(to)) return false;
+        if (from.data != to.data && std::memcmp(from.data, to.data, static_cast<size_t>(bytes_of(to))) != 0)
+            return false;
+    }
+    return true;
+}
+
+py::list copy_results(const PyProgram& p) {
+    py::list out(p.results.size());
+    for (size_t i = 0; i < p.results.size(); ++i) {
+        const View& v = p.results[i];
+        PyObject* array = new_array(v.shape, v.ndim, v.dtype);
+        if (!array) throw py::error_already_set();
+        out[i] = py::reinterpret_steal<py::object>(array);
+        View to = view_of(out[i], "result");
+        if (dense(v)) {
+            std::memcpy(to.data, v.data, static_cast<size_t>(bytes_of(v)));
+        } else {
+            copy_args args{v, to};
+            rb::run(op_copy, &args);
+        }
+    }
+    return out;
+}
+
+void execute(PyProgram& p, u64 key, u64 counter) {
+    char message[512];
+    if (const char* error = p.program->check_inputs(message, sizeof message)) throw py::value_error(error);
+    PyThreadState* released = PyEval_SaveThread();
+    try {
+        p.program->run(key, counter);
+    } catch (const std::bad_alloc&) {
+        PyEval_RestoreThread(released);
+        throw;
+    }
+    PyEval_RestoreThread(released);
+}
+
+py::list replay(PyProgram& p, const py::tuple& inputs, u64 key, u64 counter) {
+    if (p.busy.exchange(true)) throw std::runtime_error("capture: this program is running on another thread");
+    struct Release {
+        std::atomic<bool>& flag;
+        ~Release() { flag.store(false); }
+    } release{p.busy};
+    load_inputs(p, inputs);
+    execute(p, key, counter);
+    return copy_results(p);
+}
+
+}  // namespace
+
+Recording*& active_recording() {
+    static thread_local Recording* recording = nullptr;
+    return recording;
+}
+
+Patch& active_patch() {
+    static thread_local Patch patch;
+    return patch;
+}
+
+void run_noted(OpId op, void* args) {
+    Recording* r = active_recording();
+    if (r) r->recorder.check_before(op, args);
+    rb::run(op, args);
+    if (!r) return;
+    r->recorder.check_after(op, args);
+    r->recorder.note_call(op, args);
+}
+
+namespace {
+
+std::vector<View> views_of(const py::list& arrays, const char* what) {
+    std::vector<View> views;
+    for (const py::handle& array : arrays) views.push_back(view_of(array, what));
+    return views;
+}
+
+// (what differs or "", whether the step reads constants made outside the ops)
+py::tuple difference(const Recording& a, const Recording& b, const py::list& results_a, const py::list& results_b) {
+    const std::vector<View> va = views_of(results_a, "result"), vb = views_of(results_b, "result");
+    if (va.size() != vb.size()) return py::make_tuple("the number of results changed from step to step", false);
+    std::vector<std::pair<View, View>> results;
+    for (size_t i = 0; i < va.size(); ++i) results.emplace_back(va[i], vb[i]);
+    bool constants = false;
+    const std::string text = compare_records(a.recorder, b.recorder, results, &constants);
+    return py::make_tuple(text, constants);
+}
+
+// One thing a program takes for granted: the object behind a dict's key, a list's index, a cell or an attribute.
+struct Fact {
+    py::object holder, key, value;
+    i64 index;
+};
+struct Guard {
+    std::vector<Fact> facts;
+};
+
+// Same object, or equal numbers and texts of one type (zeros by sign).
+bool same(PyObject* a, PyObject* b) {
+    if (a == b) return true;
+    if (!a || !b || Py_TYPE(a) != Py_TYPE(b)) return false;
+    if (PyFloat_CheckExact(a)) {
+        const double x = PyFloat_AS_DOUBLE(a), y = PyFloat_AS_DOUBLE(b);
+        return std::memcmp(&x, &y, sizeof x) == 0;
+    }
+    if (!PyLong_CheckExact(a) && !PyUnicode_CheckExact(a)) return false;
+    const int equal = PyObject_RichCompareBool(a, b, Py_EQ);
+    if (equal < 0) throw py::error_already_set();
+    return equal == 1;
+}
+
+std::unique_ptr<Guard> make_guard(const py::list& facts) {
+    auto g = std::make_unique<Guard>();
+    for (const py::handle& item : facts) {
+        const py::tuple t = py::reinterpret_borrow<py::tuple>(item);
+        const i64 index =
+            PyList_CheckExact(py::object(t[0]).ptr()) && !py::object(t[1]).is_none() ? py::cast<i64>(t[1]) : -1;
+        g->facts.push_back({t[0], t[1], t[2], index});
+    }
+    return g;
+}
+
+// Number of the first fact that is no longer so, or -1. A key of None in a dict or list stands for its length.
+i64 check_guard(const Guard& g) {
+    for (size_t i = 0; i < g.facts.size(); ++i) {
+        const Fact& f = g.facts[i];
+        PyObject* holder = f.holder.ptr();
+        py::object owned;
+        PyObject* now = nullptr;
+        if (f.key.is_none() && !PyCell_Check(holder)) {
+            owned = py::reinterpret_steal<py::object>(PyLong_FromSsize_t(PyObject_Size(holder)));
+            now = owned.ptr();
+        } else if (PyDict_Check(holder)) {
+            now = PyDict_GetItemWithError(holder, f.key.ptr());
+        } else if (PyList_CheckExact(holder)) {
+            now = f.index < PyList_GET_SIZE(holder) ? PyList_GET_ITEM(holder, f.index) : nullptr;
+        } else if (PyCell_Check(holder)) {
+            now = PyCell_GET(holder);
+        } else {
+            now = PyObject_GetAttr(holder, f.key.ptr());
+            owned = py::reinterpret_steal<py::object>(now);
+        }
+        if (!now) PyErr_Clear();  // gone
+        if (!same(now, f.value.ptr())) return static_cast<i64>(i);
+    }
+    return -1;
+}
+
+}  // namespace
+
+void define_program(py::module_& m) {
+    py::class_<Recording>(m, "Recording")
+        .def(py::init([](u64 stream_counter) {
+                 auto r = std::make_unique<Recording>();
+                 r->recorder.stream_counter = stream_counter;
+                 return r;
+             }),
+             py::arg("stream_counter"))
+        .def(
+            "start",
+            [](Recording& r, const Recording* before) {
+                if (active_recording()) throw std::runtime_error("capture: this thread is recording already");
+                if (before) r.recorder.watch(before->recorder);
+                active_recording() = &r;
+            },
+            py::arg("before") = nullptr)
+        .def("stop",
+             [](Recording& r) {
+                 if (active_recording() != &r) return;
+                 active_recording() = nullptr;
+                 r.recorder.check_end();
+             })
+        .def_property_readonly("trouble", [](const Recording& r) { return r.recorder.trouble; })
+        .def(
+            "born", [](const Recording& r, const py::object& a) { return r.recorder.born(view_of(a, "array").data); },
+            py::arg("array"))
+        .def_property(
+            "dynamic", [](const Recording& r) { return r.recorder.dynamic; },
+            [](Recording& r, bool value) { r.recorder.dynamic = value; })
+        .def_property_readonly("calls", [](const Recording& r) { return r.recorder.calls.size(); })
+        .def("difference", &difference, py::arg("other"), py::arg("results"), py::arg("other_results"))
+        .def(
+            "check",
+            [](const Recording& r, const py::list& inputs, u64 advance) {
+                return check_record(r.recorder, views_of(inputs, "input"), advance);
+            },
+            py::arg("inputs"), py::arg("advance"));
+    py::class_<Guard>(m, "Guard").def(py::init(&make_guard), py::arg("facts")).def("check", &check_guard);
+    py::class_<PyProgram>(m, "Program")
+        .def(py::init(&make_program), py::arg("recording"), py::arg("results"), py::arg("inputs"))
+        .def("replay", &replay, py::arg("inputs"), py::arg("key"), py::arg("counter"))
+        .def("holds", &holds, py::arg("inputs"), py::arg("which"))
+        .def("start_patch",
+             [](PyProgram& p, i64 call) {
+                 if (call < 0 || call > p.program->calls()) throw py::value_error("capture: no such call");
+                 active_patch() = Patch{p.program.get(), call};
+             })
+        .def("stop_patch",
+             [](PyProgram&) {
+                 const bool moved = active_patch().moved;
+                 active_patch() = Patch{};
+                 return moved;
+             })
+        .def("describe", [](const PyProgram& p) { return p.program->describe(); })
+        .def_property_readonly("calls", [](const PyProgram& p) { return p.program->calls(); })
+        .def_property_readonly("fused_calls", [](const PyProgram& p) { return p.program->fused_calls(); })
+        .def_property_readonly("arena_bytes", [](const PyProgram& p) { return p.program->arena_bytes(); })
+        .def_property_readonly("buffer_bytes", [](const PyProgram& p) { return p.program->buffer_bytes(); })
+        .def_property_readonly("work_bytes", [](const PyProgram& p) { return p.program->work_bytes(); });
+    m.def("recording", [] { return active_recording() != nullptr; });
+}
+
+}  // namespace rb::bind
