@@ -137,6 +137,16 @@ def test_wolfe_conditions_hold():
                 assert abs(found.slope) <= c2 * abs(start.slope), (first, c2, found)
 
 
+def test_line_search_does_not_fall_for_minus_infinity():
+    from rosenblatt.optim.linesearch import Point, strong_wolfe
+
+    def at(t):
+        return Point(t, (t - 1) ** 2 if t < 2 else -np.inf, np.zeros(1), 2 * (t - 1) if t < 2 else np.nan)
+
+    found, _ = strong_wolfe(at, at(0.0), 5.0)
+    assert found.t < 2 and abs(found.slope) <= 1.8
+
+
 def test_genetic_search():
     """Minimises without gradients, keeps the best, repeats with its seed and leaves the global stream alone."""
     runs = []

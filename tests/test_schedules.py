@@ -115,6 +115,22 @@ def test_one_cycle_ends():
         schedule.step()
 
 
+def test_warm_up_passes_the_momentum_on():
+    opt = sgd(momentum=0.9)
+    schedule = optim.WarmUp(optim.OneCycleLR(opt, 1.0, 10), 2)
+    got = []
+    for _ in range(6):
+        got.append(opt.momentum)
+        schedule.step()
+    plain = sgd(momentum=0.9)
+    cycle = optim.OneCycleLR(plain, 1.0, 10)
+    want = [0.95, 0.95]
+    for _ in range(4):
+        want.append(plain.momentum)
+        cycle.step()
+    assert got == want and min(got) < 0.9
+
+
 # --- plateau
 
 
@@ -167,10 +183,13 @@ def test_state_resumes_to_the_bit(number):
     rest.load_state_dict(json.loads(json.dumps(half.state_dict(), allow_nan=False)))
     assert first + rates(rest, 4) == want
     assert rest.optimizer.momentum == whole.optimizer.momentum
+    alone = make(sgd(0.3, momentum=0.9))
+    alone.load_state_dict(half.state_dict())  # sets the rate, whatever the optimiser had
+    assert alone.optimizer.lr == half.optimizer.lr
 
 
 def test_plateau_state():
-    metrics = [1.0, 0.9, 0.9, 0.9, 0.9, 0.8, 0.9, 0.9, 0.9, 0.9]
+    metrics = [1.0] + [0.9] * 9  # reduced at the 4th, when the state is saved in the cooldown, and at the 7th
 
     def go(schedule, part):
         out = []

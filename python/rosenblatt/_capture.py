@@ -247,6 +247,7 @@ class _Program:
         self, record: _Record, inputs: list[Array], unproven: list[int], facts: _Facts, before: _Facts,
         without: list[Tensor],
     ) -> None:
+        self.steady: list[Any] | None = None  # what the optimisers' scalars depend on, as of the last patch
         self.outputs = record.outputs
         self.inputs = inputs
         self.unproven = unproven  # inputs that constants of the step may depend on: they must be those of the record
@@ -290,7 +291,12 @@ class _Program:
         for optimizer in self.optimizers:
             optimizer.steps += 1
         try:
-            if self.updates:
+            steady = [o._steady() for o in self.optimizers]
+            if self.steady == steady and None not in steady:
+                begun = len(self.updates)
+                for u in self.updates:
+                    u.optimizer._updates[u.index] += 1
+            elif self.updates:
                 native.start_patch(self.updates[0].first)
                 try:
                     at = self.updates[0].first
@@ -302,6 +308,7 @@ class _Program:
                         u.optimizer._replay_update(u.index)
                 finally:
                     moved = native.stop_patch()
+            self.steady = None if moved else steady
             if not moved:
                 results = native.replay(tuple(arrays), stream.key, stream.counter)
                 done = True

@@ -204,6 +204,13 @@ class Optimizer:
         """Asks for the scalars of parameter i's next update: kernel calls made here are not run (see capture)."""
         self._apply(i, *self._replayed[i])
 
+    def _steady(self) -> list[Any] | None:
+        """Everything that the scalars of the next updates depend on, or None when the count is part of it.
+
+        A captured step whose optimiser answers the same twice need not ask for the scalars again.
+        """
+        return None
+
     def _fits(self, i: int, data: Array, g: Array) -> None:
         if g.shape != data.shape or g.dtype != data.dtype:
             raise ValueError(

@@ -264,7 +264,7 @@ class OneCycleLR(Schedule):
         super().__init__(optimizer)
 
     def _blend(self, t: int, first: float, peak: float, last: float) -> float:
-        """The value at step t of a curve through `first`, `peak` and `last`."""
+        """The value at step t of a curve through `first`, `peak` and `last`, where it stays."""
         top = self.pct_start * self.total_steps - 1
         end = float(self.total_steps - 1)
         if self.three_phase:
@@ -280,7 +280,6 @@ class OneCycleLR(Schedule):
     def lrs(self, t: int) -> list[float]:
         if t > self.total_steps:
             raise ValueError(f"OneCycleLR: step {t} of a cycle of {self.total_steps} steps")
-        t = min(t, self.total_steps - 1)  # the step after the last batch changes nothing
         starts = [m / self.div_factor for m in self.max_lrs]
         return [
             self._blend(t, s, m, s / self.final_div_factor) for s, m in zip(starts, self.max_lrs, strict=True)
@@ -289,7 +288,6 @@ class OneCycleLR(Schedule):
     def _apply(self, t: int) -> None:
         super()._apply(t)
         if self.cycle_momentum:
-            t = min(t, self.total_steps - 1)
             value = self._blend(t, self.max_momentum, self.base_momentum, self.max_momentum)
             for group in self.optimizer.param_groups:
                 if "betas" in group:
