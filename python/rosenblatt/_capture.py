@@ -182,7 +182,6 @@ class _Facts:
     def __init__(self, record: _Record, step: Any) -> None:
         self.found: list[tuple[Any, Any, Any]] = []
         self.tensors: dict[int, Tensor] = {}
-        self.attributes: dict[tuple[int, str], Any] = {}
         for holder, key, value in _names(step):
             self.found.append((holder, key, value))
             for v in value if isinstance(value, (list, tuple)) else (value,):
@@ -225,8 +224,8 @@ class _Facts:
         old = {(id(h), k): v for h, k, v in before.found}
         return [(h, k, v) for h, k, v in self.found if _same(old.get((id(h), k), v), v)]
 
-
     def modes(self) -> list[Any]:
+        """Training modes and wishes for gradients, in order."""
         return [v for _, k, v in self.found if k in ("training", "requires_grad")]
 
 
@@ -281,6 +280,7 @@ class _Program:
 
     @property
     def watched(self) -> list[Tensor]:
+        """The tensors whose hooks matter."""
         return [h for h, k, _ in self.facts if k == "requires_grad" and isinstance(h, Tensor)]
 
     def run(self, arrays: list[Array]) -> Any:
