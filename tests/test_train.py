@@ -449,3 +449,46 @@ def test_evaluate():
         model.evaluate(x[:0], y[:0])
     with pytest.raises(ValueError, match="evaluate: expected y for 10 examples"):
         model.evaluate(x, y[:4])
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [("regression", "rmse"), ("binary", "accuracy"), ("multi-class", "accuracy"), ("multi-label", "accuracy")],
+)
+def test_naming_the_task_is_enough(task, metric):
+    """Coverage P05: loss, form of the targets and metric follow from the task; each learns a rule it is shown."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((256, 4)).astype(np.float32)
+    score = x @ rng.standard_normal((4, 3)).astype(np.float32)
+    y, outputs = {
+        "regression": (score[:, 0], 1),
+        "binary": ((score[:, 0] > 0).astype(np.int64), 1),
+        "multi-class": (score.argmax(1), 3),
+        "multi-label": ((score > 0).astype(np.float32), 3),
+    }[task]
+    rb.manual_seed(0)
+    model = rb.nn.Linear(4, outputs)
+    history = model.fit(
+        x, y, task=task, epochs=40, seed=0, progress=False, validation_data=(x, y),
+        optimizer=rb.optim.Adam(model.parameters(), lr=0.05),
+    )
+    found = model.evaluate(x, y, task=task)
+    assert found[metric] == history.last(f"val_{metric}")
+    if task == "regression":  # a linear rule is learnt exactly; RMSE against NumPy
+        expected = np.sqrt(np.mean((model.predict(x)[:, 0].astype(np.float64) - y) ** 2))
+        assert found["rmse"] == pytest.approx(expected, rel=1e-5) and found["rmse"] < 0.02
+    else:
+        out = model.predict(x)
+        decided = out.argmax(1) == y if task == "multi-class" else (out > 0) == y.reshape(out.shape).astype(bool)
+        assert found["accuracy"] == pytest.approx(np.mean(decided)) and found["accuracy"] > 0.95
+
+
+def test_a_task_excludes_a_loss_and_unknown_tasks_are_refused():
+    model = rb.nn.Linear(2, 1)
+    x, y = np.zeros((4, 2), np.float32), np.zeros(4, np.float32)
+    with pytest.raises(ValueError, match="fit: give task or loss"):
+        model.fit(x, y, task="regression", loss=rb.nn.MSELoss(), progress=False)
+    with pytest.raises(ValueError, match="expected one of regression"):
+        model.fit(x, y, task="ranking", progress=False)
+    with pytest.raises(ValueError, match="targets 0 and 1"):
+        model.fit(x, y + 2, task="binary", progress=False)

@@ -20,6 +20,7 @@ from .._config import check_settings
 from ..autograd import no_grad
 from ..nn.losses import CrossEntropyLoss, Loss, MSELoss
 from ..nn.module import Module, _observers
+from ..nn.tasks import Task, for_task
 from ..ops.random import stream
 from ..optim import LBFGS, Adam, ConjugateGradient, GeneticSearch, Nesterov, Optimizer
 from ..tensor import Array, Tensor, float_array, wrap
@@ -84,23 +85,39 @@ def predict(model: Module, x: Any, batch_size: int = 256, capture: bool = True) 
             object.__setattr__(m, "training", True)
 
 
-def evaluate(model: Module, x: Any, y: Any, loss: Loss | None = None, batch_size: int = 256) -> dict[str, float]:
-    """Mean loss over the examples and, for integer labels, accuracy, in evaluation mode.
+def _task(where: str, name: str, loss: Loss | None) -> Task:
+    if loss is not None:
+        raise ValueError(f"{where}: give task or loss, not both: the task {name!r} has a loss of its own")
+    return for_task(name)
 
-    x : [N,...]; y : [N] integer labels or targets of the prediction's shape. Raises ValueError when N is 0 or differs.
+
+def evaluate(
+    model: Module, x: Any, y: Any, loss: Loss | None = None, batch_size: int = 256, task: str | None = None
+) -> dict[str, float]:
+    """Mean loss over the examples and a metric, in evaluation mode.
+
+    x : [N,...]; y : [N] integer labels or targets of the prediction's shape
+    loss : default as in `fit`; the metric is then "accuracy", for integer labels
+    task : "regression", "binary", "multi-class" or "multi-label" instead of a loss: its loss and metric (`nn.for_task`)
+
+    Raises ValueError when N is 0 or differs.
     """
-    loss = _default_loss(y) if loss is None else loss
+    kind = None if task is None else _task("evaluate", task, loss)
+    loss = kind.loss if kind is not None else _default_loss(y) if loss is None else loss
     array = _inputs("evaluate", model, x)
     if not len(array):
         raise ValueError("evaluate: there are no examples")
-    target = _targets("evaluate", y, len(array), loss, array.dtype)
     out = predict(model, array, batch_size)
+    y = y if kind is None else kind.targets(y, out.shape, out.dtype)
+    target = _targets("evaluate", y, len(array), loss, array.dtype)
     with no_grad():
         value = float(np.asarray(loss(wrap(out), target).data).sum())
     if loss.reduction != "mean":
         value /= len(array)
     result = {"loss": value}
-    if loss.classifies and target.dtype.kind == "i":
+    if kind is not None:
+        result[kind.metric] = kind.score(out, target)
+    elif loss.classifies and target.dtype.kind == "i":
         result["accuracy"] = float((ops.argmax(out, 1) == target).mean())
     return result
 
@@ -211,6 +228,7 @@ def fit(
     batch_size: int = 32,
     optimizer: Optimizer | None = None,
     loss: Loss | None = None,
+    task: str | None = None,
     penalty: Callable[[Module], Tensor] | None = None,
     validation_data: tuple[Any, Any] | None = None,
     validation_split: float = 0.0,
@@ -241,6 +259,8 @@ def fit(
     x : [N,...] inputs; y : [N] integer labels, or targets of the model's output shape
     epochs, batch_size : the last batch of an epoch may be smaller
     optimizer : default Adam(lr=1e-3); loss : default cross-entropy for integer labels [N], else mean squared error
+    task : "regression", "binary", "multi-class" or "multi-label": picks loss, targets' form and the metric that
+        validation data are judged by (val_rmse, val_accuracy); the model returns raw outputs (`nn.for_task`)
     penalty : function model -> scalar tensor, added to the loss of every batch; the loss that is logged is without it
     validation_data : (x, y) evaluated after every epoch as val_loss, val_accuracy
     validation_split : in [0, 1); this part of the examples, the last ones, is the validation data instead
@@ -273,13 +293,16 @@ def fit(
     epochs = whole("fit", "epochs", epochs, 0)
     batch_size = whole("fit", "batch_size", batch_size, 1)
     first = whole("fit", "initial_epoch", initial_epoch, 0)
-    loss = _default_loss(y) if loss is None else loss
+    kind = None if task is None else _task("fit", task, loss)
+    loss = kind.loss if kind is not None else _default_loss(y) if loss is None else loss
     if loss.reduction == "none":
         raise ValueError("fit: the loss must reduce to one number, got reduction='none'")
     xs = _inputs("fit", model, x)
     n = len(xs)
     if n == 0:
         raise ValueError("fit: there are no examples")
+    if kind is not None:
+        y = kind.targets(y, (n, *predict(model, xs[:1], capture=False).shape[1:]), xs.dtype)
     ys = _targets("fit", y, n, loss, xs.dtype)
     ws = _example_weights(class_weight, sample_weight, ys, xs.dtype)
     if validation_data is not None and len(validation_data) != 2:
@@ -333,7 +356,7 @@ def fit(
                 state.restore(saved, watchers)
             else:
                 loader.position = first * batches
-            _train(state, step, loss, validation_data, watchers, saver, signals)
+            _train(state, step, loss, task, validation_data, watchers, saver, signals)
     except KeyboardInterrupt:
         run.history.interrupted = True
     finally:
@@ -386,8 +409,8 @@ def _training_step(
 
 
 def _train(
-    state: Progression, step: Step, loss: Loss, validation_data: tuple[Any, Any] | None, watchers: Sequence[Callback],
-    saver: Saver | None, signals: Signals,
+    state: Progression, step: Step, loss: Loss, task: str | None, validation_data: tuple[Any, Any] | None,
+    watchers: Sequence[Callback], saver: Saver | None, signals: Signals,
 ) -> None:
     """The epochs from where `state` stands."""
     run, loader = state.run, state.loader
@@ -396,7 +419,8 @@ def _train(
         while run.epoch < run.epochs and not run.stop:
             logs = _epoch(state, source, step, loss, watchers, saver, signals)
             if validation_data is not None:
-                for name, value in evaluate(run.model, *validation_data, loss=loss).items():
+                own = loss if task is None else None
+                for name, value in evaluate(run.model, *validation_data, loss=own, task=task).items():
                     logs[f"val_{name}"] = value
             run.history.append(run.epoch + 1, logs)
             state.note_best(logs)

@@ -70,7 +70,9 @@ def cross_validate(
         model = build()
         chosen = None if optimizer is None else optimizer(model.parameters())
         fit(model, xs[train], ys[train], **{"seed": seed, "progress": False, "optimizer": chosen, **options})
-        for name, value in evaluate(model, xs[held], ys[held], loss=options.get("loss")).items():
+        for name, value in evaluate(
+            model, xs[held], ys[held], loss=options.get("loss"), task=options.get("task")
+        ).items():
             results.setdefault(name, []).append(value)
     return results
 
