@@ -213,12 +213,18 @@ def mlp_sizes(name: str) -> list[int]:
     return [int(size) for size in name.split("-")]
 
 
+def squared_error(dims: list[int]) -> bool:
+    """Whether an MLP case is trained on the squared error: XOR, and autoencoders, whose target is their input."""
+    return dims[-1] == 1 or dims[-1] == dims[0]
+
+
 def _train() -> Iterator[Case]:
-    for sizes, batch in (("2-2-1", 4), ("64-128-10", 32), ("784-512-512-10", 128)):
+    labels = {"2-2-1": "xor ", "4-16-3": "iris ", "64-128-10": "digits mlp ", "784-64-784": "autoencoder "}
+    for sizes, batch in (("2-2-1", 4), ("4-16-3", 16), ("64-128-10", 32), ("784-64-784", 32), ("784-512-512-10", 128)):
         dims = mlp_sizes(sizes)
         macs = [a * b for a, b in itertools.pairwise(dims)]
         flops = 2.0 * batch * (3 * sum(macs) - macs[0])
-        label = "xor " if sizes == "2-2-1" else "digits mlp " if dims[0] == 64 else "mlp "
+        label = labels.get(sizes, "mlp ")
         for optimizer in ("sgd", "adam"):
             yield Case(
                 "train", f"{label}{sizes} b{batch} {optimizer}", "train_mlp",
@@ -236,7 +242,8 @@ def _train() -> Iterator[Case]:
 def train_arrays(case: Case) -> tuple[list[Array], list[tuple[Array, Array]]]:
     """The first weights in the order of the layers (weight, bias, ...) and the batches (x, target).
 
-    Dense weights are [K,C], convolution weights [K,R,S,C], images [N,H,W,C]; labels are int64, XOR's targets [N,1].
+    Dense weights are [K,C], convolution weights [K,R,S,C], images [N,H,W,C]; labels are int64, XOR's targets
+    [N,1], an autoencoder's are x.
     """
     rng = case.rng()
     batch = int(case.params["batch"])
@@ -261,6 +268,9 @@ def train_arrays(case: Case) -> tuple[list[Array], list[tuple[Array, Array]]]:
         if classes == 1:
             x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
             batches.append((x, (x[:, :1] != x[:, 1:]).astype(np.float32)))
+        elif inputs == (classes,):
+            x = normal(rng, batch, *inputs)
+            batches.append((x, x))
         else:
             batches.append((normal(rng, batch, *inputs), rng.integers(0, classes, batch)))
     return weights, batches

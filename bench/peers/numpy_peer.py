@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .cases import Array, Case, mlp_sizes, normal, train_arrays
+from .cases import Array, Case, mlp_sizes, normal, squared_error, train_arrays
 from .worker import Variant, digest, moments
 
 __all__ = ["BUILDERS", "start"]
@@ -221,7 +221,8 @@ def _update(name: str) -> Callable[[Case], dict[str, Variant]]:
 # --- training
 def _train_mlp(case: Case) -> dict[str, Variant]:
     weights, batches = train_arrays(case)
-    xor = mlp_sizes(case.params["sizes"])[-1] == 1
+    dims = mlp_sizes(case.params["sizes"])
+    xor, squares = dims[-1] == 1, squared_error(dims)
     layers = list(zip(weights[::2], weights[1::2], strict=True))  # (weight [K,C], bias [K])
     states = [_OPTIMIZERS[case.params["optimizer"]](w) for w in weights]
     rows = np.arange(case.params["batch"])
@@ -239,8 +240,8 @@ def _train_mlp(case: Case) -> dict[str, Variant]:
         w, b = layers[-1]
         y = outs[-1] @ w.T
         y += b
-        if xor:
-            y -= target
+        if squares:
+            y = y - target
             loss = float(np.mean(y * y))
             g = y
             g *= np.float32(2.0 / y.size)

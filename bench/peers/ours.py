@@ -11,7 +11,7 @@ import numpy as np
 import rosenblatt as rb
 from rosenblatt import _core
 
-from .cases import Case, Conv, conv_weight, mlp_sizes, normal, train_arrays
+from .cases import Case, Conv, conv_weight, mlp_sizes, normal, squared_error, train_arrays
 from .worker import Variant, digest, moments
 
 __all__ = ["BUILDERS", "start"]
@@ -222,7 +222,7 @@ def _train_mlp(case: Case) -> dict[str, Variant]:
         layers = [rb.nn.Linear(a, b, activation=activation) for a, b in itertools.pairwise(dims[:-1])]
         return rb.nn.Sequential(*layers, rb.nn.Linear(dims[-2], dims[-1]))
 
-    return _train(case, model, rb.nn.MSELoss() if xor else rb.nn.CrossEntropyLoss())
+    return _train(case, model, rb.nn.MSELoss() if squared_error(dims) else rb.nn.CrossEntropyLoss())
 
 
 def _train_lenet5(case: Case) -> dict[str, Variant]:

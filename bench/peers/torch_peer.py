@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .cases import Array, Case, Conv, conv_weight, mlp_sizes, normal, train_arrays
+from .cases import Array, Case, Conv, conv_weight, mlp_sizes, normal, squared_error, train_arrays
 from .worker import Variant, digest, moments
 
 __all__ = ["BUILDERS", "start"]
@@ -261,7 +261,7 @@ def _train_mlp(case: Case) -> dict[str, Variant]:
             layers += [nn.Linear(a, b), nn.Tanh() if xor else nn.ReLU()]
         return nn.Sequential(*layers, nn.Linear(dims[-2], dims[-1]))
 
-    return _train(case, make, nn.MSELoss() if xor else nn.CrossEntropyLoss())
+    return _train(case, make, nn.MSELoss() if squared_error(dims) else nn.CrossEntropyLoss())
 
 
 def _lenet5() -> nn.Module:
