@@ -492,3 +492,15 @@ def test_a_task_excludes_a_loss_and_unknown_tasks_are_refused():
         model.fit(x, y, task="ranking", progress=False)
     with pytest.raises(ValueError, match="targets 0 and 1"):
         model.fit(x, y + 2, task="binary", progress=False)
+
+
+def test_predict_says_when_it_cannot_replay():
+    class Looks(rb.nn.Module):
+        def forward(self, x):
+            return x * 2.0 if x.data.size and x.sum().item() >= 0.0 else x
+
+    model, x = Looks(), np.ones((2, 3), np.float32)
+    assert np.array_equal(model.predict(x), x * 2)  # the first call is eager
+    with pytest.warns(RuntimeWarning, match="predict: runs without capture"):
+        assert np.array_equal(model.predict(x), x * 2)
+    assert np.array_equal(model.predict(-x), -x)  # eager from now on: the branch is taken anew

@@ -50,7 +50,7 @@ def captured_step(step: Step, required: bool) -> Step:
 
 
 def captured_forward(model: Module) -> Callable[[Array], Tensor]:
-    """x -> model(x), captured once per model and input shape; eager from then on when it cannot be replayed."""
+    """x -> model(x), captured once per model and input shape; eager, with a warning, where it cannot be replayed."""
     known: Callable[[Array], Tensor] | None = vars(model).get("_captured_forward")
     if known is not None:
         return known
@@ -71,6 +71,7 @@ def captured_forward(model: Module) -> Callable[[Array], Tensor]:
             return result
         except CaptureError as error:
             program = None
+            warnings.warn(f"predict: runs without capture. {error}", RuntimeWarning, stacklevel=2)
             if error.outcome is not None:
                 done: Tensor = error.outcome[0]
                 return done
