@@ -494,6 +494,56 @@ def test_a_task_excludes_a_loss_and_unknown_tasks_are_refused():
         model.fit(x, y + 2, task="binary", progress=False)
 
 
+def test_predict_at_once_sees_every_change():
+    """From the fifth call on `predict` replays before it looks at anything else; what counts must still count."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 4)).astype(np.float32)
+
+    def model_of():
+        model = rb.nn.Sequential(rb.nn.Linear(4, 3, activation="tanh"), rb.nn.Dropout(0.5), rb.nn.Linear(3, 2))
+        model.train()
+        return model
+
+    def expected(model, a):
+        first, _, last = model
+        h = np.tanh(a.astype(np.float64) @ first.weight.data.T + first.bias.data)
+        return h @ last.weight.data.T + last.bias.data
+
+    def replace_array(model):
+        model[0].weight.data = model[0].weight.data * 2
+
+    def write(model):
+        model[0].weight.data[...] *= 2
+
+    def replace_parameter(model):
+        model[2].bias = rb.Parameter(np.ones(2, np.float32))
+
+    def load(model):
+        model.load_state_dict({k: v + 1 for k, v in model.state_dict().items()})
+
+    for change in (replace_array, write, replace_parameter, load):
+        model = model_of()
+        for _ in range(6):
+            out = model.predict(x)
+        assert model._captured_forward.known, "the short way must be open for this test to mean anything"
+        np.testing.assert_allclose(out, expected(model, x), atol=1e-5)
+        assert model.training and model[1].training  # dropout is off all the same
+        change(model)
+        for _ in range(6):
+            np.testing.assert_allclose(model.predict(x), expected(model, x), atol=1e-5)
+    kept = model.predict(x)
+    copy = kept.copy()
+    np.testing.assert_allclose(model.predict(-x), expected(model, -x), atol=1e-5)
+    assert np.array_equal(kept, copy), "a result is the caller's"
+    np.testing.assert_allclose(model.predict(x[::-1]), expected(model, x[::-1]), atol=1e-5)
+    np.testing.assert_allclose(model.predict(x.astype(np.float64)), expected(model, x), atol=1e-5)
+    np.testing.assert_allclose(model.predict(x, batch_size=1), expected(model, x), atol=1e-5)
+    handle = model[0].register_forward_hook(lambda module, args, out: out * 0.0)
+    np.testing.assert_allclose(model.predict(x), np.broadcast_to(model[2].bias.data, (2, 2)), atol=1e-6)
+    handle.remove()
+    np.testing.assert_allclose(model.predict(x), expected(model, x), atol=1e-5)
+
+
 def test_predict_says_when_it_cannot_replay():
     class Looks(rb.nn.Module):
         def forward(self, x):

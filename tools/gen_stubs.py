@@ -13,10 +13,13 @@ STUB = Path(__file__).resolve().parent.parent / "python" / "rosenblatt" / "_core
 
 HEAD = '''"""Compiled kernels; one function per op of ops.def. Written by tools/gen_stubs.py: do not edit."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from .tensor import Tensor
 
 Float = npt.NDArray[Any]
 Int64 = npt.NDArray[np.int64]
@@ -25,6 +28,22 @@ Int32 = npt.NDArray[np.int32]
 '''
 
 CLASSES = '''
+class TensorBase:
+    _data: Float
+    _node: Node | None
+    _written: int
+    grad: Any
+    requires_grad: bool
+
+class Node:
+    name: str
+    rule: Callable[..., Any]
+    saved: tuple[Any, ...] | None
+    inputs: tuple[Any, ...]
+    needs: tuple[bool, ...]
+    output: Any
+    sequence: int
+
 class Recording:
     def __init__(self, stream_counter: int) -> None: ...
     def start(self, before: Recording | None = None) -> None: ...
@@ -45,6 +64,7 @@ class Guard:
 class Program:
     def __init__(self, recording: Recording, results: list[Any], inputs: list[Any]) -> None: ...
     def replay(self, inputs: tuple[Any, ...], key: int, counter: int) -> list[Any]: ...
+    def replay_if(self, guard: Guard, input: Float) -> Any: ...
     def holds(self, inputs: list[Any], which: list[int]) -> bool: ...
     def start_patch(self, call: int, /) -> None: ...
     def stop_patch(self) -> bool: ...
@@ -63,7 +83,20 @@ class Program:
 
 # What cpp/bind/module.cpp defines beside the ops.
 TAIL = {
-    "empty": "(shape: tuple[int, ...], dtype: int, /) -> Any",
+    "empty": "(shape: tuple[int, ...], dtype: int | Float, /) -> Any",
+    "operand": "(where: str, x: Any, /) -> Float",
+    "operands": "(where: str, /, *xs: Any) -> list[Any]",
+    "pair": "(where: str, a: Any, b: Any, /) -> tuple[Float, Float]",
+    "kept": "(given: Any, array: Float, /) -> Any",
+    "record": "(name: str, result: Any, rule: Any, inputs: tuple[Any, ...], saved: tuple[Any, ...], /) -> Any",
+    "run_backward": "(root: Any, seed: Float, retain: bool, create: bool, leaf: Any, watched: Any, anomaly: Any, /)"
+    " -> None",
+    "wrap": "(array: Float, /) -> Tensor",
+    "tick": "() -> int",
+    "grad_mode": "() -> int",
+    "set_grad_mode": "(mode: int, /) -> int",
+    "watch_nodes": "(function: Any, /) -> None",
+    "tape_use": "(given: dict[str, Any], /) -> None",
     "recording": "() -> bool",
     "op_table": "() -> dict[str, list[tuple[str, str, str, str, bool, bool]]]",
     "impls": "(op: str) -> list[str]",
@@ -98,7 +131,7 @@ def render() -> str:
         lines.append(f"def {name}({', '.join(parts)}, /) -> None: ...")
     lines += [f"def {name}{signature}: ..." for name, signature in TAIL.items()]
     present = {n for n in dir(_core) if not n.startswith("_")}
-    expected = set(_core.op_table()) | set(TAIL) | {"Recording", "Guard", "Program"}
+    expected = set(_core.op_table()) | set(TAIL) | {"Recording", "Guard", "Program", "TensorBase", "Node"}
     if present != expected:
         raise SystemExit(f"gen_stubs: module and stub disagree on {sorted(present ^ expected)}")
     return HEAD + "\n".join(lines) + "\n" + CLASSES

@@ -10,6 +10,7 @@
 
 #include "bind/arrays.hpp"
 #include "bind/program.hpp"
+#include "bind/tape.hpp"
 #include "core/check.hpp"
 #include "core/cpu_features.hpp"
 #include "core/describe.hpp"
@@ -267,14 +268,15 @@ PyObject* entry(PyObject*, PyObject* const* args, Py_ssize_t n) {
     return nullptr;
 }
 
-// empty(shape: tuple[int, ...], dtype: int) -> array; dtype 0 float32, 1 float64, 2 int64, 3 int32
+// empty(shape: tuple[int, ...], dtype: int or array to take it from) -> array; 0 float32, 1 float64, 2 int64, 3 int32
 PyObject* empty(PyObject*, PyObject* const* args, Py_ssize_t n) {
     if (n != 2 || !PyTuple_Check(args[0])) {
         PyErr_SetString(PyExc_TypeError, "empty: expected (shape tuple, dtype code)");
         return nullptr;
     }
     const Py_ssize_t ndim = PyTuple_GET_SIZE(args[0]);
-    const long dtype = PyLong_AsLong(args[1]);
+    const bool like = py::isinstance<py::array>(args[1]);
+    const long dtype = like ? dtype_of(args[1]) : PyLong_AsLong(args[1]);
     if (dtype == -1 && PyErr_Occurred()) return nullptr;
     if (ndim > kMaxDims || dtype < 0 || dtype > i32t) {
         PyErr_Format(PyExc_ValueError, "empty: at most %d axes and a dtype code 0..3, got %zd axes and code %ld",
@@ -409,6 +411,7 @@ PYBIND11_MODULE(_core, m) {
     if (PyModule_AddFunctions(m.ptr(), methods(std::make_integer_sequence<i32, kNumOps>())) < 0)
         throw py::error_already_set();
     define_program(m);
+    define_tape(m);
     m.def("op_table", &op_table);
     m.def("impls", &impls, py::arg("op"));
     m.def("config", &config);

@@ -74,27 +74,24 @@ std::unique_ptr<PyProgram> make_program(Recording& r, const py::list& results, c
     return p;
 }
 
-// Copies `given` into the program's input buffers. Arrays must match in shape and dtype (the caller's signature).
-void load_inputs(PyProgram& p, const py::tuple& given) {
-    if (given.size() != p.inputs.size()) throw py::value_error("capture: wrong number of inputs");
-    for (size_t i = 0; i < p.inputs.size(); ++i) {
-        py::object copy;
-        View from = view_of(given[i], "input", &copy);
-        if (from.dtype > f64 && !dense(from)) {
-            copy = py::reinterpret_borrow<py::object>(given[i]).attr("copy")();
-            from = view_of(copy, "input");
-        }
-        View to = p.inputs[i];
-        bool same = from.dtype == to.dtype && from.ndim == to.ndim;
-        for (i32 d = 0; same && d < to.ndim; ++d) same = from.shape[d] == to.shape[d];
-        if (!same) throw py::value_error("capture: an input changed its shape or dtype");
-        if (from.data == to.data) continue;
-        if (dense(from)) {
-            std::memcpy(to.data, from.data, static_cast<size_t>(bytes_of(to)));
-        } else {
-            copy_args args{from, to};
-            rb::run(op_copy, &args);
-        }
+// Copies `given` into the program's input buffer number i. It must match in shape and dtype (the caller's signature).
+void load_input(PyProgram& p, size_t i, const py::handle& given) {
+    py::object copy;
+    View from = view_of(given, "input", &copy);
+    if (from.dtype > f64 && !dense(from)) {
+        copy = py::reinterpret_borrow<py::object>(given).attr("copy")();
+        from = view_of(copy, "input");
+    }
+    View to = p.inputs[i];
+    bool same = from.dtype == to.dtype && from.ndim == to.ndim;
+    for (i32 d = 0; same && d < to.ndim; ++d) same = from.shape[d] == to.shape[d];
+    if (!same) throw py::value_error("capture: an input changed its shape or dtype");
+    if (from.data == to.data) return;
+    if (dense(from)) {
+        std::memcpy(to.data, from.data, static_cast<size_t>(bytes_of(to)));
+    } else {
+        copy_args args{from, to};
+        rb::run(op_copy, &args);
     }
 }
 
@@ -111,20 +108,16 @@ bool holds(const PyProgram& p, const py::list& given, const py::list& which) {
     return true;
 }
 
-py::list copy_results(const PyProgram& p) {
-    py::list out(p.results.size());
-    for (size_t i = 0; i < p.results.size(); ++i) {
-        const View& v = p.results[i];
-        PyObject* array = new_array(v.shape, v.ndim, v.dtype);
-        if (!array) throw py::error_already_set();
-        out[i] = py::reinterpret_steal<py::object>(array);
-        View to = view_of(out[i], "result");
-        if (dense(v)) {
-            std::memcpy(to.data, v.data, static_cast<size_t>(bytes_of(v)));
-        } else {
-            copy_args args{v, to};
-            rb::run(op_copy, &args);
-        }
+py::object copy_result(const View& v) {
+    PyObject* array = new_array(v.shape, v.ndim, v.dtype);
+    if (!array) throw py::error_already_set();
+    py::object out = py::reinterpret_steal<py::object>(array);
+    View to = view_of(out, "result");
+    if (dense(v)) {
+        std::memcpy(to.data, v.data, static_cast<size_t>(bytes_of(v)));
+    } else {
+        copy_args args{v, to};
+        rb::run(op_copy, &args);
     }
     return out;
 }
@@ -148,9 +141,12 @@ py::list replay(PyProgram& p, const py::tuple& inputs, u64 key, u64 counter) {
         std::atomic<bool>& flag;
         ~Release() { flag.store(false); }
     } release{p.busy};
-    load_inputs(p, inputs);
+    if (inputs.size() != p.inputs.size()) throw py::value_error("capture: wrong number of inputs");
+    for (size_t i = 0; i < p.inputs.size(); ++i) load_input(p, i, inputs[i]);
     execute(p, key, counter);
-    return copy_results(p);
+    py::list out(p.results.size());
+    for (size_t i = 0; i < p.results.size(); ++i) out[i] = copy_result(p.results[i]);
+    return out;
 }
 
 }  // namespace
@@ -253,6 +249,24 @@ i64 check_guard(const Guard& g) {
     return -1;
 }
 
+// The one result of a program with one input and no random numbers, or None when the guard finds a change, the input
+// is not of the recorded kind, somebody records, or the program runs on another thread.
+py::object replay_if(PyProgram& p, const Guard& guard, const py::array& input) {
+    if (active_recording() || p.results.size() != 1 || p.inputs.size() != 1 || check_guard(guard) >= 0)
+        return py::none();
+    const View& to = p.inputs[0];
+    bool same = dtype_of(input.ptr()) == to.dtype && input.ndim() == to.ndim;
+    for (i32 d = 0; same && d < to.ndim; ++d) same = input.shape(d) == to.shape[d];
+    if (!same || p.busy.exchange(true)) return py::none();
+    struct Release {
+        std::atomic<bool>& flag;
+        ~Release() { flag.store(false); }
+    } release{p.busy};
+    load_input(p, 0, input);
+    execute(p, 0, 0);
+    return copy_result(p.results[0]);
+}
+
 }  // namespace
 
 void define_program(py::module_& m) {
@@ -296,6 +310,7 @@ void define_program(py::module_& m) {
     py::class_<PyProgram>(m, "Program")
         .def(py::init(&make_program), py::arg("recording"), py::arg("results"), py::arg("inputs"))
         .def("replay", &replay, py::arg("inputs"), py::arg("key"), py::arg("counter"))
+        .def("replay_if", &replay_if, py::arg("guard"), py::arg("input"))
         .def("holds", &holds, py::arg("inputs"), py::arg("which"))
         .def("start_patch",
              [](PyProgram& p, i64 call) {

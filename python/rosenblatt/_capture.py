@@ -283,6 +283,14 @@ class _Program:
         """The tensors whose hooks matter."""
         return [h for h, k, _ in self.facts if k == "requires_grad" and isinstance(h, Tensor)]
 
+    def plain(self) -> tuple[Any, Any] | None:
+        """(guard, native program) of a step from one array to one tensor that changes nothing, for `replay_if`: layer
+        modes are left out of the guard. None for any other step."""
+        changes = self.updates or self.optimizers or self.advance or self.cleared or self.given or self.unproven
+        if changes or self.hooks or len(self.inputs) != 1 or self.outputs != ("tensor", 0):
+            return None
+        return _core.Guard([f for f in self.facts if f[1] != "training"]), self.native
+
     def run(self, arrays: list[Array]) -> Any:
         """Results of one replay; `_MISSING`, with nothing changed, when an optimiser's state was replaced."""
         native = self.native
@@ -422,6 +430,7 @@ class Captured:
         self._entries: OrderedDict[Any, _Entry] = OrderedDict()
         self._lock = threading.RLock()
         self.replays = 0
+        self.latest: _Program | None = None  # the one replayed last
 
     def __call__(self, *args: Any) -> Any:
         if _local.inside or autograd._anomaly.depth or autograd.state.enabled is autograd.PROBING or self._observers:
@@ -463,6 +472,7 @@ class Captured:
                 result = program.run(arrays)
                 if result is not _MISSING:
                     self.replays += 1
+                    self.latest = program
                     return result
             if why != "training":  # useless from now on, unlike a program for the other mode
                 entry.programs.remove(program)

@@ -17,11 +17,9 @@ Griewank & Walther, "Evaluating Derivatives" (2008), chapter 3.
 
 from __future__ import annotations
 
-import heapq
 import linecache
 import os
 import sys
-import threading
 import weakref
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -30,20 +28,31 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from . import _core
 from .tensor import Array, Tensor, float_array, tick, wrap
 
-ndarray = np.ndarray
 P = ParamSpec("P")
 R = TypeVar("R")
 Rule = Callable[..., Any]
 Hook = Callable[[Tensor], "Tensor | Array | None"]
 
 
-class State(threading.local):
-    enabled: Any = True  # True, False or PROBING
-
-
 PROBING = "probing"  # ops mark what wants a gradient but keep nothing (see `custom.checkpoint`)
+_MODES = (False, True, PROBING)  # as `_core.grad_mode` numbers them
+
+
+class State:
+    """Whether ops of this thread are taped: True, False or PROBING."""
+
+    __slots__ = ()
+
+    @property
+    def enabled(self) -> Any:
+        return _MODES[_core.grad_mode()]
+
+    @enabled.setter
+    def enabled(self, value: Any) -> None:
+        _core.set_grad_mode(_MODES.index(value))
 
 
 state = State()
@@ -55,22 +64,10 @@ class _Output:
 
 OUT = _Output()
 
-
-class Node:
-    """One taped op: `inputs` are the tensors that want gradients (None elsewhere), `needs` says where they are."""
-
-    __slots__ = ("__weakref__", "inputs", "name", "needs", "output", "rule", "saved", "sequence")
-
-    inputs: tuple[Tensor | None, ...]
-    name: str
-    needs: tuple[bool, ...]
-    output: Array | None
-    rule: Rule
-    saved: tuple[Any, ...] | None
-    sequence: int
-
-    def __repr__(self) -> str:
-        return f"<{self.name}>"
+# Node: one taped op. record(name, result, rule, inputs, saved): `result` as a tensor with its node when an input is a
+# tensor, or unchanged when all are plain arrays. Both, and the pass itself, are in cpp/bind/tape.cpp.
+Node = _core.Node
+record = _core.record
 
 
 class no_grad:
@@ -80,16 +77,15 @@ class no_grad:
     ...     y = model(x)
     """
 
-    _value = False
+    _value = 0
 
     def __enter__(self) -> None:
-        self._previous = state.enabled
-        state.enabled = self._value
+        self._previous = _core.set_grad_mode(self._value)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        state.enabled = self._previous
+        _core.set_grad_mode(self._previous)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         import functools
@@ -107,57 +103,12 @@ class no_grad:
 class enable_grad(no_grad):
     """The opposite of `no_grad`, for use inside it."""
 
-    _value = True
+    _value = 1
 
 
 def is_grad_enabled() -> bool:
     """Whether ops on this thread are being recorded (see `no_grad`)."""
-    return bool(state.enabled)
-
-
-_ONE = (True,)
-
-
-def record(name: str, result: Array, rule: Rule, inputs: tuple[Any, ...], saved: tuple[Any, ...]) -> Any:
-    """`result` as a tensor with its node when an input is a tensor, or unchanged when all are plain arrays."""
-    taped = False
-    for x in inputs:
-        if isinstance(x, Tensor):
-            if x.requires_grad:
-                break
-            taped = True
-    else:
-        return wrap(result) if taped else result
-    out = wrap(result)
-    enabled = state.enabled
-    if enabled:
-        out.requires_grad = True
-        if enabled is not PROBING:
-            node = Node()
-            node.name = name
-            node.rule = rule
-            node.saved = saved
-            if len(inputs) == 1:
-                node.inputs = inputs
-                node.needs = _ONE
-            elif len(inputs) == 2:
-                p, q = inputs
-                wants = isinstance(p, Tensor) and p.requires_grad, isinstance(q, Tensor) and q.requires_grad
-                node.inputs = inputs if wants[0] and wants[1] else (p if wants[0] else None, q if wants[1] else None)
-                node.needs = wants
-            else:
-                node.inputs = given = tuple([x if isinstance(x, Tensor) and x.requires_grad else None for x in inputs])
-                node.needs = tuple([x is not None for x in given])
-            node.output = None
-            for s in saved:
-                if s is OUT:
-                    node.output = result
-                    break
-            node.sequence = tick()
-            out._node = node
-            if _anomaly.depth:
-                _anomaly.note(node)
-    return out
+    return _core.grad_mode() != 0
 
 
 def mark_written(tensors: Iterable[Tensor]) -> None:
@@ -232,14 +183,17 @@ def _name_of(key: Tensor | Node) -> str:
 # --- the pass
 
 _add: Any = None
-_astype: Any = None
-_copy: Any = None
 
 
 def use_ops(add: Any, astype: Any, copy: Any) -> None:
     """The ops the pass itself calls, handed over by `ops.elementwise`, which this module cannot import."""
     global _add, _astype, _copy
     _add, _astype, _copy = add, astype, copy
+    _core.tape_use({"add": add, "astype": astype, "copy": copy})
+
+
+_astype: Any = None
+_copy: Any = None
 
 
 def _seed_gradient(root: Tensor, grad: Any) -> Array:
@@ -277,91 +231,24 @@ def overwritten(node: Node, t: Tensor) -> RuntimeError:
     )
 
 
-def _materialise(node: Node, create_graph: bool) -> list[Any]:
-    """What the rule gets of `saved`: arrays, or tensors when the pass is taped."""
-    if node.saved is None:
-        raise _freed(node)
-    given = []
-    for s in node.saved:
-        if isinstance(s, Tensor):
-            if s._written > node.sequence:
-                raise overwritten(node, s)
-            given.append(s if create_graph else s._data)
-        elif s is OUT:
-            y: Any = node.output
-            if create_graph:
-                y = wrap(y)
-                y._node, y.requires_grad = node, True
-            given.append(y)
-        else:
-            given.append(s)
-    return given
+_core.tape_use(
+    {
+        "OUT": OUT, "hooks": _any_hooks, "hooked": _hooks.__contains__, "call_hooks": _call_hooks, "freed": _freed,
+        "overwritten": overwritten,
+    }
+)  # fmt: skip
 
 
 def _run(
-    root: Tensor,
-    seed: Array,
-    retain_graph: bool,
-    create_graph: bool,
-    leaf: Callable[[Tensor, Any], None],
-    watched: dict[Node, Callable[[Any], None]],
+    root: Tensor, seed: Array, retain_graph: bool, create_graph: bool, leaf: Callable[[Tensor, Any], None] | None,
+    watched: dict[Node, Callable[[Any], None]] | None,
 ) -> None:
-    """Carries `seed` from `root` to the leaves: leaf(t, gradient) for each use, watched[node](gradient) once."""
-    pending: dict[Node, Any] = {}
-    heap: list[tuple[int, Node]] = []
-    push, pop = heapq.heappush, heapq.heappop
+    """Carries `seed` from `root` to the leaves: leaf(t, gradient) for each use, watched[node](gradient) once.
+
+    Without `leaf` the gradients are added to `.grad`, which never shares memory with another gradient or a view.
+    """
     anomaly = _anomaly if _anomaly.depth else None
-    held: dict[Tensor, Any] = {}  # leaves with hooks wait for their whole gradient
-    targets: tuple[Tensor | None, ...] = (root,)
-    grads: tuple[Any, ...] = (wrap(seed) if create_graph else seed,)
-    previous = state.enabled
-    state.enabled = create_graph
-    try:
-        while True:
-            for t, g in zip(targets, grads, strict=True):
-                if t is None or g is None:
-                    continue
-                dtype = t._data.dtype
-                if g.dtype is not dtype and g.dtype != dtype:  # the op promoted its inputs to one dtype
-                    g = _astype(g, dtype)
-                node = t._node
-                if node is None:
-                    if _any_hooks and t in _hooks:
-                        held[t] = _add(held[t], g) if t in held else g
-                    else:
-                        leaf(t, g)
-                elif node in pending:
-                    pending[node] = _add(pending[node], g)
-                else:
-                    pending[node] = g
-                    push(heap, (-node.sequence, node))
-            if not heap:
-                break
-            node = pop(heap)[1]
-            g = pending.pop(node)
-            if _any_hooks and node in _hooks:
-                g = _call_hooks(node, g)
-            if watched and node in watched:
-                watched[node](g)
-            saved = _materialise(node, create_graph)
-            if not node.needs:  # no inputs: the rule makes the tensor to go on from (see `custom.checkpoint`)
-                targets, grads = (node.rule(node, *saved),), (g,)
-            else:
-                if anomaly:
-                    anomaly.check(node)
-                targets, grads = node.inputs, node.rule(g, node.needs, *saved)
-                if anomaly:
-                    anomaly.inspect(node, g, grads)
-            if not retain_graph:
-                node.saved = node.output = None
-                node.inputs = ()
-        for t, g in held.items():
-            leaf(t, _call_hooks(t, g))
-    finally:
-        state.enabled = previous
-
-
-_UNWATCHED: dict[Node, Callable[[Any], None]] = {}
+    _core.run_backward(root, seed, retain_graph or create_graph, create_graph, leaf, watched, anomaly)
 
 
 def backward(root: Tensor, grad: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
@@ -369,23 +256,7 @@ def backward(root: Tensor, grad: Any = None, retain_graph: bool = False, create_
     if not root.requires_grad:
         raise RuntimeError("backward: this tensor depends on nothing that requires a gradient")
     seed = _seed_gradient(root, grad)
-    handed_out = {id(seed): seed}
-
-    def leaf(t: Tensor, g: Any) -> None:
-        if t.grad is not None:
-            total = _add(t.grad, g)
-            t.grad = total if isinstance(total, Tensor) else wrap(total)
-        elif create_graph:
-            t.grad = g
-        else:
-            # `.grad` is the user's to change: it never shares memory with another gradient or a view.
-            if id(g) in handed_out or isinstance(g.base, ndarray):
-                g = _copy(g)  # by our kernel, so that a captured step sees it
-            else:
-                handed_out[id(g)] = g
-            t.grad = wrap(g)
-
-    _run(root, seed, retain_graph or create_graph, create_graph, leaf, _UNWATCHED)
+    _run(root, seed, retain_graph, create_graph, None, None)
 
 
 def grad(
@@ -416,8 +287,7 @@ def grad(
         return put
 
     watched = {t._node: watch(t) for t in wanted if t._node is not None}
-    keep = create_graph if retain_graph is None else retain_graph
-    _run(outputs, seed, keep or create_graph, create_graph, leaf, watched)
+    _run(outputs, seed, bool(retain_graph), create_graph, leaf, watched)
     result = []
     for t in wanted:
         g = found.get(id(t))
@@ -513,12 +383,14 @@ class detect_anomaly:
 
     def __enter__(self) -> None:
         _anomaly.depth += 1
+        _core.watch_nodes(_anomaly.note)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _anomaly.depth -= 1
         if not _anomaly.depth:
+            _core.watch_nodes(None)
             _anomaly.made.clear()
 
 

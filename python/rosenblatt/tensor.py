@@ -7,7 +7,6 @@ precision (float16 becomes float32), integers and booleans become the default fl
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from . import _core
 
 if TYPE_CHECKING:
-    from .autograd import HookHandle, Node
+    from .autograd import HookHandle
 
 Array = npt.NDArray[Any]
 
@@ -27,7 +26,8 @@ float64 = np.dtype(np.float64)
 DEFAULT_DTYPE = float32
 
 # One clock for taped ops and for writes into tensors: a tensor written after an op saved it has a later time.
-tick = itertools.count(1).__next__
+tick = _core.tick
+wrap = _core.wrap  # (float array known to be one) -> a tensor around it; skips all checks
 
 
 def float_array(where: str, value: Any, dtype: npt.DTypeLike | None = None) -> Array:
@@ -65,7 +65,7 @@ def _refuse_in_capture(what: str) -> None:
         refuse_read(what)
 
 
-class Tensor:
+class Tensor(_core.TensorBase):
     """An n-dimensional array that remembers how it was made.
 
     Parameters
@@ -77,23 +77,22 @@ class Tensor:
     dtype : float32 or float64, optional
     """
 
-    __slots__ = ("__weakref__", "_data", "_node", "_written", "grad", "requires_grad")
+    __slots__ = ("__weakref__",)
     __array_priority__ = 1000.0
     __array_ufunc__ = None  # numpy array <op> tensor defers to the tensor
     __hash__ = object.__hash__
 
     grad: Tensor | None
-    requires_grad: bool
-    _data: Array
-    _node: Node | None
-    _written: int
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: npt.DTypeLike | None = None) -> None:
         self._data = float_array("Tensor", data, dtype)
-        self.grad = None
         self.requires_grad = bool(requires_grad)
-        self._node = None
-        self._written = 0
+
+    def __reduce__(self) -> Any:
+        """For `copy`: data, gradient and the wish for one. Raises RuntimeError for a result with a graph."""
+        if self._node is not None:
+            raise RuntimeError("copy: only a tensor without a graph can be copied; use detach()")
+        return _rebuild, (type(self), self._data, self.requires_grad, self.grad)
 
     if TYPE_CHECKING:
 
@@ -276,18 +275,10 @@ class Parameter(Tensor):
         return f"Parameter(shape={self.shape}, dtype={self.dtype})"
 
 
-def wrap(data: Array) -> Tensor:
-    """A tensor around a float array that is known to be one; skips all checks."""
-    t = _new(Tensor)
-    t._data = data
-    t.grad = None
-    t.requires_grad = False
-    t._node = None
-    t._written = 0
+def _rebuild(cls: type[Tensor], data: Array, requires_grad: bool, grad: Tensor | None) -> Tensor:
+    t = cls.__new__(cls)
+    t._data, t.requires_grad, t.grad = data, requires_grad, grad
     return t
-
-
-_new = Tensor.__new__
 
 
 def tensor(data: Any, requires_grad: bool = False, dtype: npt.DTypeLike | None = None) -> Tensor:
@@ -298,5 +289,7 @@ def tensor(data: Any, requires_grad: bool = False, dtype: npt.DTypeLike | None =
         array = array.copy()
     return Tensor(array, requires_grad)
 
+
+_core.tape_use({"Tensor": Tensor, "float_array": float_array})
 
 from . import autograd as _autograd  # noqa: E402  (it imports the names above)

@@ -43,7 +43,7 @@ CODE = {float32: 0, float64: 1}  # as the kernels know them; byte-swapped dtypes
 ACTIVATIONS = {None: 0, "none": 0, "linear": 0, "relu": 1, "tanh": 2, "sigmoid": 3}
 
 ndarray = np.ndarray
-new_array = _core.empty  # (shape, code) -> uninitialised array on a recycled aligned buffer
+new_array = _core.empty  # (shape, code or array of that dtype) -> uninitialised array on a recycled aligned buffer
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -52,16 +52,13 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 def empty_like(x: Array) -> Array:
-    return new_array(x.shape, CODE[x.dtype])
+    return new_array(x.shape, x)
 
 
-def operand(where: str, x: Any) -> Array:
-    """The float array behind a tensor, an array or an array_like."""
-    if isinstance(x, Tensor):
-        return x._data
-    if type(x) is ndarray and x.dtype in CODE:
-        return x
-    return float_array(where, x)
+operand = _core.operand  # (where, x) -> the float array behind a tensor, an array or an array_like
+operands = _core.operands  # (where, *xs) -> float arrays of one dtype: NumPy promotion; numbers follow, None passes
+pair = _core.pair  # (where, a, b): operands of two, as a tuple
+kept = _core.kept  # (given, array) -> what a rule keeps of an input: the tensor, which second order needs, or its array
 
 
 def cast(x: Array, dtype: np.dtype[Any]) -> Array:
@@ -70,42 +67,6 @@ def cast(x: Array, dtype: np.dtype[Any]) -> Array:
     y = empty(x.shape, dtype)
     _core.cast(x, y)
     return y
-
-
-def operands(where: str, *xs: Any) -> list[Array]:
-    """Float arrays of one dtype: NumPy promotion among arrays; Python numbers follow; None passes through."""
-    arrays: list[Any] = []
-    dtype: Any = None
-    plain = True  # arrays of one and the same dtype: nothing to convert
-    for x in xs:
-        a = x._data if isinstance(x, Tensor) else x
-        arrays.append(a)
-        if type(a) is ndarray:
-            if dtype is None:
-                dtype = a.dtype
-            elif a.dtype is not dtype:
-                plain = False
-        elif a is not None:
-            plain = False
-    if plain and dtype in CODE:
-        return arrays
-    return _promote(where, arrays)
-
-
-def pair(where: str, a: Any, b: Any) -> tuple[Array, Array]:
-    """`operands` of two."""
-    x = a._data if isinstance(a, Tensor) else a
-    z = b._data if isinstance(b, Tensor) else b
-    if type(x) is ndarray:
-        dtype = x.dtype
-        if dtype in CODE:
-            if type(z) is ndarray:
-                if z.dtype is dtype:
-                    return x, z
-            elif type(z) is float or type(z) is int:
-                return x, np.array(z, dtype)
-    x, z = _promote(where, [x, z])
-    return x, z
 
 
 def _promote(where: str, arrays: list[Any]) -> list[Array]:
@@ -127,9 +88,7 @@ def _promote(where: str, arrays: list[Any]) -> list[Array]:
     return arrays
 
 
-def kept(given: Any, array: Array) -> Any:
-    """What a rule keeps of an input: the tensor (so that second-order gradients see it) or its array."""
-    return given if isinstance(given, Tensor) and given._data is array else array
+_core.tape_use({"promote": _promote})
 
 
 @functools.lru_cache(maxsize=4096)

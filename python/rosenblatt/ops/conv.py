@@ -6,12 +6,13 @@ P = floor((H + pads - dilation*(R-1) - 1) / stride) + 1 (notes C:5).
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from .. import _core
-from ._common import CODE, OUT, X, activation_code, empty, int_pair, kept, new_array, operands, pair, record
+from ._common import OUT, X, activation_code, empty, int_pair, kept, new_array, operands, pair, record
 from .elementwise import activation_grad
-from .reduce import sum as sum_
+from .reduce import sum_leading
 
 __all__ = ["conv2d", "conv2d_dw", "conv2d_dx"]
 
@@ -83,41 +84,56 @@ def conv2d(
     Returns [N,P,Q,K]. Raises ValueError naming the argument, expected and got, with a hint for NCHW input.
     """
     code = activation_code("conv2d", activation)
+    xa, wa, ba = operands("conv2d", x, weight, bias)
+    bias_shape = None if ba is None else ba.shape
+    try:
+        shape, geometry = _plan(xa.shape, wa.shape, bias_shape, stride, padding, dilation, groups)
+    except TypeError:  # a list among the options, or an error of its own: without the memory
+        shape, geometry = _make_plan(xa.shape, wa.shape, bias_shape, stride, padding, dilation, groups)
+    y = new_array(shape, xa)
+    _core.conv2d(xa, wa, ba, y, *geometry, code)
+    saved = (kept(x, xa), kept(weight, wa), OUT if code else None, code, geometry)
+    return record("conv2d", y, _conv2d_grad, (x, weight, bias), saved)
+
+
+def _make_plan(
+    x: tuple[int, ...], weight: tuple[int, ...], bias: tuple[int, ...] | None, stride: Any, padding: Any, dilation: Any,
+    groups: Any,
+) -> tuple[tuple[int, int, int, int], Geometry]:
+    """The shape of conv2d's result and its geometry, from the shapes of its arguments. Raises as conv2d does."""
     sh, sw = int_pair("conv2d", "stride", stride, 1)
     dh, dw = int_pair("conv2d", "dilation", dilation, 1)
-    xa, wa, ba = operands("conv2d", x, weight, bias)
-    if wa.ndim != 4:
-        raise ValueError(f"conv2d: expected weight [K,R,S,C/groups], got shape {wa.shape}")
-    if xa.ndim != 4:
-        raise ValueError(f"conv2d: expected x [N,H,W,C], got shape {xa.shape}")
+    if len(weight) != 4:
+        raise ValueError(f"conv2d: expected weight [K,R,S,C/groups], got shape {weight}")
+    if len(x) != 4:
+        raise ValueError(f"conv2d: expected x [N,H,W,C], got shape {x}")
     if not isinstance(groups, int) or groups < 1:
         raise ValueError(f"conv2d: groups must be a positive integer, got {groups!r}")
-    n, h, w, c = xa.shape
-    k, r, s, cg = wa.shape
+    n, h, w, c = x
+    k, r, s, cg = weight
     if c != cg * groups:
         raise ValueError(
-            f"conv2d: expected x with {cg * groups} channels for weight {wa.shape} and groups={groups}, "
-            f"got shape {xa.shape}{_layout_hint(xa.shape, cg * groups)}"
+            f"conv2d: expected x with {cg * groups} channels for weight {weight} and groups={groups}, "
+            f"got shape {x}{_layout_hint(x, cg * groups)}"
         )
     if k % groups:
         raise ValueError(f"conv2d: {k} output channels do not split into {groups} groups")
-    if ba is not None and ba.shape != (k,):
-        raise ValueError(f"conv2d: expected bias of shape ({k},), got {ba.shape}")
+    if bias is not None and bias != (k,):
+        raise ValueError(f"conv2d: expected bias of shape ({k},), got {bias}")
     top, bottom, left, right = _padding(padding, (r, s), (sh, sw), (dh, dw))
     p = output_size("conv2d", h, r, sh, top + bottom, dh)
     q = output_size("conv2d", w, s, sw, left + right, dw)
-    y = new_array((n, p, q, k), CODE[xa.dtype])
-    _core.conv2d(xa, wa, ba, y, sh, sw, top, left, dh, dw, groups, code)
-    saved = (kept(x, xa), kept(weight, wa), OUT if code else None, code, (sh, sw, top, left, dh, dw, groups))
-    return record("conv2d", y, _conv2d_grad, (x, weight, bias), saved)
+    return (n, p, q, k), (sh, sw, top, left, dh, dw, groups)
+
+
+_plan = functools.lru_cache(maxsize=1024, typed=True)(_make_plan)
 
 
 def _conv2d_grad(g: Any, needs: Any, x: Any, w: Any, y: Any, code: int, geometry: Geometry) -> tuple[Any, ...]:
     g = activation_grad(code, y, g)
     gx = conv2d_dx(g, w, x.shape, geometry) if needs[0] else None
     gw = conv2d_dw(x, g, w.shape, geometry) if needs[1] else None
-    gb = sum_(g, (0, 1, 2)) if needs[2] else None
-    return gx, gw, gb
+    return gx, gw, sum_leading(g) if needs[2] else None
 
 
 def _plain(x: X, w: Any, like: tuple[int, ...], geometry: Geometry) -> X:
@@ -134,7 +150,7 @@ def conv2d_dx(dy: X, weight: Any, x_shape: tuple[int, int, int, int], geometry: 
     geometry: (stride h, stride w, pad top, pad left, dilation h, dilation w, groups).
     """
     ga, wa = pair("conv2d_dx", dy, weight)
-    dx = new_array(tuple(x_shape), CODE[ga.dtype])
+    dx = new_array(tuple(x_shape), ga)
     _core.conv2d_dx(ga, wa, dx, *geometry)
     return record("conv2d_dx", dx, _dx_grad, (dy, weight), (dy, weight, geometry))
 
@@ -149,7 +165,7 @@ def _dx_grad(h: Any, needs: Any, dy: Any, w: Any, geometry: Geometry) -> tuple[A
 def conv2d_dw(x: X, dy: Any, w_shape: tuple[int, int, int, int], geometry: Geometry) -> X:
     """Gradient of conv2d with respect to the weight: x [N,H,W,C], dy [N,P,Q,K] -> [K,R,S,C/groups] = w_shape."""
     xa, ga = pair("conv2d_dw", x, dy)
-    dw = new_array(tuple(w_shape), CODE[xa.dtype])
+    dw = new_array(tuple(w_shape), xa)
     _core.conv2d_dw(xa, ga, dw, *geometry)
     return record("conv2d_dw", dw, _dw_grad, (x, dy), (x, dy, geometry))
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from .. import _core
 from ._common import (
-    CODE,
     OUT,
     Array,
     Tensor,
@@ -24,8 +23,7 @@ from ._common import (
     record,
 )
 from .elementwise import activation_grad
-from .reduce import sum as sum_
-from .reduce import sum_to
+from .reduce import sum_leading, sum_to
 from .shape import broadcast_to, reshape, transpose
 
 __all__ = ["gemm", "linear", "matmul"]
@@ -81,7 +79,7 @@ def matmul(a: X | Any, b: X | Any) -> X:
     x, z = pair("matmul", a, b)
     xs, zs = x.shape, z.shape
     if len(xs) == 2 and len(zs) == 2 and xs[1] == zs[0]:
-        y = new_array((xs[0], zs[1]), CODE[x.dtype])
+        y = new_array((xs[0], zs[1]), x)
         _core.gemm(x, z, None, y, 1.0, 0.0, 0)
     else:
         if not xs or not zs:
@@ -168,7 +166,7 @@ def linear(x: X, weight: Any, bias: Any = None, *, activation: str | None = None
     if ba is not None and ba.shape != (k,):
         raise ValueError(f"linear: expected bias of shape ({k},), got {ba.shape}")
     rows = xa if len(shape) == 2 else contiguous(xa).reshape(math.prod(shape[:-1]), c)
-    y = new_array((len(rows), k), CODE[xa.dtype])
+    y = new_array((len(rows), k), xa)
     _core.gemm(rows, wa.T, ba, y, 1.0, 0.0, code)
     if rows is not xa:
         y = y.reshape(*shape[:-1], k)
@@ -186,17 +184,16 @@ def _linear_grad(g: Any, needs: Any, x: Any, w: Any, y: Any, code: int) -> tuple
     if isinstance(g, Tensor):  # taped: the composed form
         gx = matmul(g, w) if needs[0] else None
         gw = matmul(g.T, x) if needs[1] else None
-        gb = sum_(g, 0) if needs[2] else None
+        gb = sum_leading(g) if needs[2] else None
     else:
-        code = CODE[g.dtype]
         if needs[0]:
-            gx = new_array(x.shape, code)
+            gx = new_array(x.shape, g)
             _core.gemm(g, w, None, gx, 1.0, 0.0, 0)
         if needs[1]:
-            gw = new_array(w.shape, code)
+            gw = new_array(w.shape, g)
             _core.gemm(g.T, x, None, gw, 1.0, 0.0, 0)
         if needs[2]:
-            gb = sum_(g, 0)
+            gb = sum_leading(g)
     if gx is not None and len(shape) != 2:
         gx = reshape(gx, shape)
     return gx, gw, gb

@@ -94,6 +94,16 @@ def sum(x: X, axis: Axis = None, keepdims: bool = False) -> X:
     return record("sum", y, _sum_grad, (x,), (plan.kept, a.shape))
 
 
+def sum_leading(g: Any) -> Any:
+    """The sum over all axes but the last, the gradient of a bias: [..., K] -> [K]."""
+    if isinstance(g, Tensor) or not g.size:
+        return sum(g, tuple(range(len(g.shape) - 1)))
+    k = g.shape[-1]
+    y = new_array((k,), g)
+    _core.sum(contiguous(g).reshape(1, -1, k), y.reshape(1, k), 1.0)
+    return y
+
+
 def _sum_grad(g: Any, needs: Any, kept: Any, shape: Any) -> tuple[Any, ...]:
     return (_stretch(g, kept, shape),)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._capture import Captured, CaptureError, capture
 from ..ops.random import stream
@@ -13,7 +13,7 @@ from ..tensor import Array, Tensor, wrap
 if TYPE_CHECKING:
     from ..nn import Module
 
-__all__ = ["captured_forward", "captured_step"]
+__all__ = ["Forward", "captured_forward", "captured_step"]
 
 Step = Callable[..., tuple[Tensor, Tensor]]
 
@@ -49,34 +49,52 @@ def captured_step(step: Step, required: bool) -> Step:
     return run
 
 
-def captured_forward(model: Module) -> Callable[[Array], Tensor]:
-    """x -> model(x), captured once per model and input shape; eager, with a warning, where it cannot be replayed."""
-    known: Callable[[Array], Tensor] | None = vars(model).get("_captured_forward")
-    if known is not None:
-        return known
+class Forward:
+    """x -> model(x) without a tape, captured once per input shape; eager, with a warning, where it cannot be replayed.
 
-    def forward(x: Array) -> Tensor:
-        out: Tensor = model(wrap(x))
-        return out
+    Call it in evaluation mode. `known` holds what `predict` may replay at once, whatever the mode, by input shape.
+    """
 
-    program: Captured | None = capture(forward, max_programs=4)
+    def __init__(self, model: Module) -> None:
+        def forward(x: Array) -> Tensor:
+            out: Tensor = model(wrap(x))
+            return out
 
-    def run(x: Array) -> Tensor:
-        nonlocal program
+        self._forward = forward
+        self._program: Captured | None = capture(forward, max_programs=4)
+        self.known: dict[tuple[int, ...], tuple[Any, Any]] = {}
+
+    def __call__(self, x: Array) -> Array:
+        program = self._program
         if program is None:
-            return forward(x)
+            return self._forward(x)._data
         position = stream.counter
+        replays = program.replays
         try:
             result: Tensor = program(x)
-            return result
         except CaptureError as error:
-            program = None
+            self._program = None
+            self.known.clear()
             warnings.warn(f"predict: runs without capture. {error}", RuntimeWarning, stacklevel=2)
             if error.outcome is not None:
-                done: Tensor = error.outcome[0]
-                return done
-            stream.counter = position
-            return forward(x)
+                result = error.outcome[0]
+            else:
+                stream.counter = position
+                result = self._forward(x)
+        else:
+            self.known.pop(x.shape, None)
+            plain = program.latest.plain() if program.replays > replays and program.latest is not None else None
+            if plain is not None:
+                if len(self.known) >= 4:
+                    self.known.clear()
+                self.known[x.shape] = plain
+        return result._data
 
-    object.__setattr__(model, "_captured_forward", run)
-    return run
+
+def captured_forward(model: Module) -> Forward:
+    """The `Forward` that belongs to `model`."""
+    known: Forward | None = vars(model).get("_captured_forward")
+    if known is None:
+        known = Forward(model)
+        object.__setattr__(model, "_captured_forward", known)
+    return known

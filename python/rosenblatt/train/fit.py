@@ -11,13 +11,14 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import ops
 from .._config import check_settings
-from ..autograd import no_grad
+from ..autograd import _anomaly, _any_hooks, no_grad
+from ..distributed.comm import current
 from ..nn.losses import CrossEntropyLoss, Loss, MSELoss
 from ..nn.module import Module, _observers
 from ..nn.tasks import Task, for_task
@@ -29,6 +30,9 @@ from .captured import captured_forward, captured_step
 from .loader import Augment, Loader, whole
 from .progress import Progress
 from .state import Progression, Saver, Signals, deferred_signals
+
+if TYPE_CHECKING:
+    from ..distributed.data_parallel import DataParallel
 
 __all__ = ["NonFiniteError", "evaluate", "fit", "predict"]
 
@@ -65,6 +69,14 @@ def _default_loss(y: Any) -> Loss:
 
 def predict(model: Module, x: Any, batch_size: int = 256, capture: bool = True) -> Array:
     """See `Module.predict`."""
+    if type(x) is np.ndarray and capture and type(batch_size) is int:
+        forward = model.__dict__.get("_captured_forward")
+        known = None if forward is None else forward.known.get(x.shape)
+        if known is not None and len(x) <= batch_size and not (_any_hooks or _observers or _anomaly.depth):
+            guard, program = known
+            out: Array | None = program.replay_if(guard, x)
+            if out is not None:
+                return out
     _, modules, parameters = model._members()
     if type(x) is np.ndarray and x.ndim and parameters and x.dtype == parameters[0]._data.dtype:
         array = x
@@ -76,10 +88,10 @@ def predict(model: Module, x: Any, batch_size: int = 256, capture: bool = True) 
         object.__setattr__(m, "training", False)
     try:
         with no_grad():
-            forward = captured_forward(model) if capture else lambda part: model(wrap(part))
+            run = captured_forward(model) if capture else lambda part: model(wrap(part))._data
             if len(array) <= size:
-                return forward(array).data
-            return ops.concat([forward(array[i : i + size]).data for i in range(0, len(array), size)])
+                return run(array)
+            return ops.concat([run(array[i : i + size]) for i in range(0, len(array), size)])
     finally:
         for m in training:
             object.__setattr__(m, "training", True)
@@ -102,12 +114,20 @@ def evaluate(
 
     Raises ValueError when N is 0 or differs.
     """
+    return _evaluate(predict, model, x, y, loss, batch_size, task)
+
+
+def _evaluate(
+    forward: Callable[[Module, Any, int], Array], model: Module, x: Any, y: Any, loss: Loss | None, batch_size: int,
+    task: str | None,
+) -> dict[str, float]:
+    """`evaluate` with the outputs that `forward` gives."""
     kind = None if task is None else _task("evaluate", task, loss)
     loss = kind.loss if kind is not None else _default_loss(y) if loss is None else loss
     array = _inputs("evaluate", model, x)
     if not len(array):
         raise ValueError("evaluate: there are no examples")
-    out = predict(model, array, batch_size)
+    out = forward(model, array, batch_size)
     y = y if kind is None else kind.targets(y, out.shape, out.dtype)
     target = _targets("evaluate", y, len(array), loss, array.dtype)
     with no_grad():
@@ -268,7 +288,8 @@ def fit(
         The loss of a batch is sum(w * l) / sum(w) over the losses l of its examples (sum(w * l) for a loss that sums)
     initial_epoch : epochs regarded as done; steps_per_epoch : batches in an epoch (default: one pass over the data;
         the passes follow each other whatever the length of an epoch is)
-    augment : function (batch of x, numpy Generator) -> batch, applied to every training batch
+    augment : function (batch of x, numpy Generator) -> batch, applied to every training batch; with the attribute
+        `needs_labels = True` (MixUp, CutMix), (batch of x, batch of y, Generator) -> (x, y), y perhaps probabilities
     workers : background threads that prepare batches (default: 1 with `augment`, else 0); the result does not depend
         on it
     callbacks : `Callback`s; progress : show the progress display
@@ -282,6 +303,10 @@ def fit(
     capture : replay the training step natively (`rosenblatt.capture`, the same bits): None where it works, with a
         warning where it does not; True to insist (CaptureError); False for eager steps
     fallback : when the newest checkpoint is damaged, continue from the newest whole one instead of refusing
+
+    In a job of several processes (`rosenblatt.distributed`) every process calls `fit` with the same data and options;
+    each takes its rows of every batch, and all end with the same weights and history. Callbacks, display and
+    checkpoints are those of process 0.
 
     Returns the `History`, of a resumed run from its beginning. Ctrl-C ends the run early with `history.interrupted` set
     (and the best weights when `keep_best`); with `checkpoint`, the step is finished and a checkpoint written first (a
@@ -320,31 +345,52 @@ def fit(
         saver = Saver(checkpoint, checkpoint_every, checkpoint_steps, checkpoint_keep)
     elif resume:
         raise ValueError("fit: resume needs checkpoint, the folder to continue from")
-    saved = saver.open(resume, fallback) if saver is not None else None
+    group, parallel = current(), None
+    if group is None:
+        saved = saver.open(resume, fallback) if saver is not None else None
+    else:
+        from ..distributed.data_parallel import DataParallel
+
+        if isinstance(optimizer, _CLOSURES):
+            raise ValueError(f"fit: {type(optimizer).__name__} evaluates the loss itself: one process only")
+        parallel = DataParallel(group, model, optimizer, loss)
+        saved = parallel.open(saver, resume, fallback)
+        saver = parallel.saver(saver)
     if saver is not None and saved is not None and seed is None:
         seed = saver.seed(saved)
     elif seed is None:
         seed = (stream.key + stream.take(4, 4)[1]) % 2**63
+        if group is not None:
+            seed = group.share(seed)
     else:
         stream.seed(whole("fit", "seed", seed, 0))
     threads = (0 if augment is None else 1) if workers is None else whole("fit", "workers", workers, 0)
-    loader = Loader(xs, ys, batch_size, shuffle, seed, augment, threads, weights=ws)
+    made = Loader if parallel is None else parallel.make_loader
+    loader = made(xs, ys, batch_size, shuffle, seed, augment, threads, weights=ws)
     batches = len(loader) if steps_per_epoch is None else whole("fit", "steps_per_epoch", steps_per_epoch, 1)
-    own = list(callbacks)
+    own = list(callbacks) if group is None or group.leads else []
     run = Run(model, optimizer, epochs, batches, History())
     watchers: list[Callback] = [*own, *([Progress()] if progress else [])]
     state = Progression(run, loader, own, keep_best, first)
+    if parallel is not None:
+        watchers = parallel.watchers(watchers)
+        parallel.begin(state)
     if saved is not None:
         state.check(saved)
     for c in watchers:
         c.run = run
     each = None if ws is None else _per_example(loss)
-    step = _training_step(model, optimizer, loss, each, penalty, run if check_finite else None)
+    gradients = _gradients(model, optimizer, loss, each, penalty, run if check_finite else None)
     watched = check_finite or any(c.reads_gradients for c in watchers) or isinstance(optimizer, _CLOSURES)
     if capture is True and watched:
         raise ValueError("fit: capture=True excludes check_finite, callbacks that read gradients and line searches")
-    if capture is not False and not watched:
-        step = captured_step(step, required=capture is True)
+    step: Step
+    if parallel is not None:
+        step = parallel.step(gradients, capture, watched)
+    else:
+        step = _training_step(optimizer, gradients)
+        if capture is not False and not watched:
+            step = captured_step(step, required=capture is True)
     mode = model.training
     started: list[Callback] = []
     try:
@@ -356,37 +402,60 @@ def fit(
                 state.restore(saved, watchers)
             else:
                 loader.position = first * batches
-            _train(state, step, loss, task, validation_data, watchers, saver, signals)
+            if parallel is not None:
+                signals = parallel.watch(signals)
+            _train(state, step, loss, task, validation_data, watchers, saver, signals, parallel)
+            if parallel is not None:
+                parallel.finish()
     except KeyboardInterrupt:
         run.history.interrupted = True
+        if parallel is not None:
+            parallel.interrupted()
     finally:
         model.train(mode)
         for c in started:
             c.on_train_end()
+    if parallel is not None:
+        parallel.send_changed_weights()
     if state.best_state is not None:
         model.load_state_dict(state.best_state)
     return run.history
 
 
-def _training_step(
+def _gradients(
     model: Module, optimizer: Optimizer, loss: Loss, each: Loss | None, penalty: Callable[[Module], Tensor] | None,
     checked: Run | None,
 ) -> Step:
-    """The function that is carried out for every batch: (x, y[, weights]) -> (loss, output), both tensors.
+    """The function that computes the gradients of a batch: (x, y, weights or None) -> (loss, output), both tensors.
 
-    `each` is the loss without reduction, for weights; `checked` the run whose numbers must be finite. An optimiser that
-    evaluates the loss itself gets a closure; what is returned then is its first evaluation.
+    `each` is the loss without reduction, for weights; `checked` the run whose numbers must be finite. In a job of
+    several processes two more arrays [] follow, this process's share in the batch's weight and in its examples: the
+    loss counts by the first, the penalty by the second.
     """
 
-    def gradients(xb: Array, yb: Array, wb: Array | None) -> tuple[Tensor, Tensor]:
+    def gradients(
+        xb: Array, yb: Array, wb: Array | None, share: Array | None = None, part: Array | None = None
+    ) -> tuple[Tensor, Tensor]:
         optimizer.zero_grad()
         out = model(wrap(xb))
         value = loss(out, yb) if wb is None or each is None else _weighted(each, loss.reduction, out, yb, wb)
-        total = value if penalty is None else ops.add(value, penalty(model))
+        total: Tensor = value if share is None else ops.mul(value, share)
+        if penalty is not None:
+            extra = penalty(model)
+            total = ops.add(total, extra if part is None else ops.mul(extra, part))
         total.backward()
         if checked is not None:
             _check_finite(model, total, xb, checked.epoch + 1, checked.batch)
         return value, out
+
+    return gradients
+
+
+def _training_step(optimizer: Optimizer, gradients: Step) -> Step:
+    """The function that is carried out for every batch: (x, y[, weights]) -> (loss, output), both tensors.
+
+    An optimiser that evaluates the loss itself gets a closure; what is returned then is its first evaluation.
+    """
 
     def step(xb: Array, yb: Array, wb: Array | None = None) -> tuple[Tensor, Tensor]:
         result = gradients(xb, yb, wb)
@@ -410,18 +479,21 @@ def _training_step(
 
 def _train(
     state: Progression, step: Step, loss: Loss, task: str | None, validation_data: tuple[Any, Any] | None,
-    watchers: Sequence[Callback], saver: Saver | None, signals: Signals,
+    watchers: Sequence[Callback], saver: Saver | None, signals: Signals, parallel: DataParallel | None,
 ) -> None:
     """The epochs from where `state` stands."""
     run, loader = state.run, state.loader
     source = loader.stream(run.epochs * run.batches)
     try:
         while run.epoch < run.epochs and not run.stop:
-            logs = _epoch(state, source, step, loss, watchers, saver, signals)
+            logs = _epoch(state, source, step, loss, watchers, saver, signals, parallel)
             if validation_data is not None:
                 own = loss if task is None else None
-                for name, value in evaluate(run.model, *validation_data, loss=own, task=task).items():
+                forward = predict if parallel is None else parallel.predict
+                for name, value in _evaluate(forward, run.model, *validation_data, own, 256, task).items():
                     logs[f"val_{name}"] = value
+            if parallel is not None:
+                logs = parallel.logs(logs)
             run.history.append(run.epoch + 1, logs)
             state.note_best(logs)
             for c in watchers:
@@ -438,7 +510,7 @@ def _train(
 
 def _epoch(
     state: Progression, source: Iterator[tuple[Array, ...]], step: Step, loss: Loss, watchers: Sequence[Callback],
-    saver: Saver | None, signals: Signals,
+    saver: Saver | None, signals: Signals, parallel: DataParallel | None,
 ) -> dict[str, float]:
     """The rest of the epoch in progress; returns its logs."""
     run, sums = state.run, state.sums
@@ -453,7 +525,10 @@ def _epoch(
             c.on_batch_begin(run.batch)
         batch = next(source)
         value, out = step(*batch)
-        sums.add(loss, value, out, batch)
+        if parallel is None:
+            sums.add(loss, value, out, batch)
+        else:
+            parallel.add(sums, loss, batch[1])
         logs = sums.logs()
         for c in watchers:
             c.on_batch_end(run.batch, logs)
