@@ -157,6 +157,38 @@ def test_parameters_without_gradient_stay():
     )  # the first update of q, with the bias correction of a first one
 
 
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.Adagrad, optim.RMSprop, optim.Adadelta])
+def test_updates_together_are_updates_one_by_one(kind):
+    """Parameters of equal age are updated by one native call; one that was frozen for a while makes them go singly."""
+    rng = np.random.default_rng(0)
+    shapes = [(3, 4), (5,), (), (2, 0)]
+    start = [rng.standard_normal(s).astype(np.float32) for s in shapes]
+    together = [rb.Parameter(a.copy()) for a in start]
+    single = [rb.Parameter(a.copy()) for a in start]
+    one = kind(together)
+    many = [kind([p]) for p in single]
+    for t in range(6):
+        frozen = 1 if t in (2, 3) else None
+        for i, (p, q) in enumerate(zip(together, single, strict=True)):
+            g = rng.standard_normal(p.shape).astype(np.float32)
+            p.grad = q.grad = None if i == frozen else rb.Tensor(g)
+        one.step()
+        for o in many:
+            o.step()
+        for p, q in zip(together, single, strict=True):
+            assert p.data.tobytes() == q.data.tobytes()
+    assert not np.array_equal(together[0].data, start[0])
+
+
+def test_a_gradient_that_does_not_fit_changes_nothing():
+    first, second = rb.Parameter(np.ones(3, np.float32)), rb.Parameter(np.ones(2, np.float32))
+    optimizer = optim.SGD([first, second], lr=1.0)
+    first.grad, second.grad = rb.Tensor(np.ones(3, np.float32)), rb.Tensor(np.ones(3, np.float32))
+    with pytest.raises(ValueError, match="SGD: expected a gradient of shape \\(2,\\)"):
+        optimizer.step()
+    assert np.array_equal(first.data, np.ones(3)) and optimizer._updates == [0, 0]
+
+
 def test_updates_are_in_place_and_leave_the_gradient():
     p = Parameter(np.ones(5, F32))
     data = p.data

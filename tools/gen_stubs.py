@@ -84,6 +84,8 @@ class Program:
 # What cpp/bind/module.cpp defines beside the ops.
 TAIL = {
     "empty": "(shape: tuple[int, ...], dtype: int | Float, /) -> Any",
+    "update_all": "(op: str, tensors: list[Any], states: list[tuple[Any, ...]], scalars: tuple[Any, ...], /) -> None",
+    "product": "(a: Any, b: Any, /) -> Any",
     "operand": "(where: str, x: Any, /) -> Float",
     "operands": "(where: str, /, *xs: Any) -> list[Any]",
     "pair": "(where: str, a: Any, b: Any, /) -> tuple[Float, Float]",

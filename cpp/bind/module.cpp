@@ -256,16 +256,31 @@ PyObject* call_op(OpId op, PyObject* const* given, Py_ssize_t n) {
     Py_RETURN_NONE;
 }
 
-template <i32 Op>
-PyObject* entry(PyObject*, PyObject* const* args, Py_ssize_t n) {
+PyObject* guarded(OpId op, PyObject* const* args, Py_ssize_t n) {
     try {
-        return call_op(static_cast<OpId>(Op), args, n);
+        return call_op(op, args, n);
     } catch (const std::bad_alloc&) {
-        PyErr_Format(PyExc_MemoryError, "%s: out of memory", op_info[Op].name);
+        PyErr_Format(PyExc_MemoryError, "%s: out of memory", op_info[op].name);
     } catch (py::error_already_set& e) {
         e.restore();
     }
     return nullptr;
+}
+
+template <i32 Op>
+PyObject* entry(PyObject*, PyObject* const* args, Py_ssize_t n) {
+    return guarded(static_cast<OpId>(Op), args, n);
+}
+
+bool same_shape(PyObject* a, PyObject* b) {
+    const auto type = py::detail::npy_api::get().PyArray_Type_;
+    if (!PyObject_TypeCheck(a, reinterpret_cast<PyTypeObject*>(type)) ||
+        !PyObject_TypeCheck(b, reinterpret_cast<PyTypeObject*>(type)))
+        return false;
+    const auto *x = py::detail::array_proxy(a), *y = py::detail::array_proxy(b);
+    bool same = x->nd == y->nd && dtype_of(a) == dtype_of(b);
+    for (int i = 0; same && i < x->nd; ++i) same = x->dimensions[i] == y->dimensions[i];
+    return same;
 }
 
 // empty(shape: tuple[int, ...], dtype: int or array to take it from) -> array; 0 float32, 1 float64, 2 int64, 3 int32
@@ -291,12 +306,89 @@ PyObject* empty(PyObject*, PyObject* const* args, Py_ssize_t n) {
     return new_array(shape, static_cast<i32>(ndim), static_cast<i32>(dtype));
 }
 
+// product(a, b) -> a @ b for two matrices of one float dtype that fit, else None: the short way through ops.gemm
+PyObject* product(PyObject*, PyObject* const* args, Py_ssize_t n) {
+    if (n != 2) {
+        PyErr_Format(PyExc_TypeError, "product: expected 2 arguments, got %zd", n);
+        return nullptr;
+    }
+    const auto type = reinterpret_cast<PyTypeObject*>(py::detail::npy_api::get().PyArray_Type_);
+    if (Py_TYPE(args[0]) != type || Py_TYPE(args[1]) != type) Py_RETURN_NONE;
+    const auto *a = py::detail::array_proxy(args[0]), *b = py::detail::array_proxy(args[1]);
+    const i32 dtype = dtype_of(args[0]);
+    if (a->nd != 2 || b->nd != 2 || a->dimensions[1] != b->dimensions[0] || (dtype != f32 && dtype != f64) ||
+        dtype != dtype_of(args[1]))
+        Py_RETURN_NONE;
+    static PyObject *one = PyFloat_FromDouble(1.0), *zero = PyFloat_FromDouble(0.0), *none = PyLong_FromLong(0);
+    const i64 shape[] = {a->dimensions[0], b->dimensions[1]};
+    PyObject* y = new_array(shape, 2, dtype);
+    if (!y) return nullptr;
+    PyObject* all[] = {args[0], args[1], Py_None, y, one, zero, none};
+    PyObject* done = guarded(op_gemm, all, 7);
+    if (!done) {
+        Py_DECREF(y);
+        return nullptr;
+    }
+    Py_DECREF(done);
+    return y;
+}
+
+// update_all(op name, tensors, states, scalars): one optimiser update of every tensor that has a gradient,
+// op(data, gradient, *states[i], *scalars), after all gradients were found to fit. Marks the tensors as written.
+PyObject* update_all(PyObject*, PyObject* const* args, Py_ssize_t n) {
+    if (n != 4 || !PyUnicode_Check(args[0]) || !PyList_Check(args[1]) || !PyList_Check(args[2]) ||
+        !PyTuple_Check(args[3]) || PyList_GET_SIZE(args[1]) != PyList_GET_SIZE(args[2])) {
+        PyErr_SetString(PyExc_TypeError, "update_all: expected (name, tensors, states, scalars)");
+        return nullptr;
+    }
+    const char* name = PyUnicode_AsUTF8(args[0]);
+    const i32 op = name ? find_op(name) : -1;
+    if (op < 0) {
+        if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "update_all: there is no op named '%U'", args[0]);
+        return nullptr;
+    }
+    const Py_ssize_t count = PyList_GET_SIZE(args[1]), scalars = PyTuple_GET_SIZE(args[3]);
+    for (Py_ssize_t i = 0; i < count; ++i) {
+        const TensorParts t = parts_of(PyList_GET_ITEM(args[1], i));
+        if (!t.data || !PyTuple_Check(PyList_GET_ITEM(args[2], i))) {
+            PyErr_SetString(PyExc_TypeError, "update_all: expected tensors and tuples");
+            return nullptr;
+        }
+        if (t.grad && !same_shape(t.data, t.grad)) {
+            PyErr_Format(PyExc_ValueError, "%s: the gradient of parameter %zd does not fit", name, i);
+            return nullptr;
+        }
+    }
+    PyObject* row[32];
+    for (Py_ssize_t i = 0; i < count; ++i) {
+        PyObject *tensor = PyList_GET_ITEM(args[1], i), *state = PyList_GET_ITEM(args[2], i);
+        const TensorParts t = parts_of(tensor);
+        if (!t.grad) continue;
+        Py_ssize_t k = 0;
+        if (2 + PyTuple_GET_SIZE(state) + scalars > 32) {
+            PyErr_SetString(PyExc_TypeError, "update_all: too many arguments");
+            return nullptr;
+        }
+        row[k++] = t.data;
+        row[k++] = t.grad;
+        for (Py_ssize_t j = 0; j < PyTuple_GET_SIZE(state); ++j) row[k++] = PyTuple_GET_ITEM(state, j);
+        for (Py_ssize_t j = 0; j < scalars; ++j) row[k++] = PyTuple_GET_ITEM(args[3], j);
+        mark_written(tensor);
+        PyObject* done = guarded(static_cast<OpId>(op), row, k);
+        if (!done) return nullptr;
+        Py_DECREF(done);
+    }
+    Py_RETURN_NONE;
+}
+
 template <i32... Ops>
 PyMethodDef* methods(std::integer_sequence<i32, Ops...>) {
     static PyMethodDef table[] = {
         {op_info[Ops].name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(entry<Ops>)), METH_FASTCALL,
          nullptr}...,
         {"empty", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(empty)), METH_FASTCALL, nullptr},
+        {"update_all", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(update_all)), METH_FASTCALL, nullptr},
+        {"product", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(product)), METH_FASTCALL, nullptr},
         {nullptr, nullptr, 0, nullptr}};
     return table;
 }

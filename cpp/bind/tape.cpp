@@ -705,6 +705,16 @@ PyCFunction fast(PyObject* (*f)(PyObject*, PyObject* const*, Py_ssize_t)) {
 
 }  // namespace
 
+TensorParts parts_of(PyObject* tensor) {
+    if (!is_tensor(tensor)) return {nullptr, nullptr};
+    PyObject* grad = as_tensor(tensor)->grad;
+    return {as_tensor(tensor)->data, grad && is_tensor(grad) ? as_tensor(grad)->data : nullptr};
+}
+
+void mark_written(PyObject* tensor) {
+    as_tensor(tensor)->written = ++clock_now;
+}
+
 void define_tape(py::module_& m) {
     ready_types();
     static PyMethodDef methods[] = {{"operand", fast(operand), METH_FASTCALL, nullptr},

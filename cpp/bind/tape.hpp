@@ -5,6 +5,15 @@
 
 namespace rb::bind {
 
+// Borrowed arrays of a tensor: `data` is null for what is no tensor, `grad` for one without a gradient.
+struct TensorParts {
+    PyObject *data, *grad;
+};
+TensorParts parts_of(PyObject* tensor);
+
+// Gives the tensor the present time as that of its last write.
+void mark_written(PyObject* tensor);
+
 // Adds TensorBase, Node and the functions of the tape; rosenblatt/autograd.py says what they mean.
 void define_tape(pybind11::module_& m);
 

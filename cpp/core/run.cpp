@@ -82,18 +82,20 @@ void read_setting(State& s, const char* text) {
     }
 }
 
+State* make_state() {
+    State* s = new State;
+    cache_sizes(&s->l1, &s->l2, &s->l3);
+    if (const char* e = std::getenv("RB_TRACE"); e && *e) {
+        s->trace = std::strcmp(e, "1") == 0;
+        const bool known = s->trace || std::strcmp(e, "0") == 0 || std::strcmp(e, "program") == 0;
+        if (!known) s->bad_trace = e;
+    }
+    if (const char* e = std::getenv("RB_IMPL"); e && *e) read_setting(*s, e);
+    return s;
+}
+
 State& state() {
-    static State* s = new State;
-    static std::once_flag once;
-    std::call_once(once, [] {
-        cache_sizes(&s->l1, &s->l2, &s->l3);
-        if (const char* e = std::getenv("RB_TRACE"); e && *e) {
-            s->trace = std::strcmp(e, "1") == 0;
-            const bool known = s->trace || std::strcmp(e, "0") == 0 || std::strcmp(e, "program") == 0;
-            if (!known) s->bad_trace = e;
-        }
-        if (const char* e = std::getenv("RB_IMPL"); e && *e) read_setting(*s, e);
-    });
+    static State* s = make_state();
     return *s;
 }
 

@@ -51,6 +51,10 @@ def gemm(
 
     Returns the [M,N] result. Raises ValueError for shapes that do not fit, TypeError for dtypes.
     """
+    if out is None and bias is None and activation is None and alpha == 1.0 and not (trans_a or trans_b or beta):
+        y: Array | None = _core.product(a, b)
+        if y is not None:
+            return y
     xa, xb, xbias = operands("gemm", a, b, bias)
     xa = xa.T if trans_a else xa
     xb = xb.T if trans_b else xb

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core, ops
+from .._capture import refuse_read
 from ..ops._common import cast, empty
 from ..tensor import Array, Tensor, wrap
 
@@ -100,6 +101,8 @@ def clip_grad_norm_(
     norms = joint_norms(grads, {})
     widest = norms.get(np.dtype(np.float64), next(iter(norms.values())))
     total = ops.reshape(ops.copy(widest[place : place + 1]), ())
+    if error_if_nonfinite:
+        refuse_read("clip_grad_norm_(error_if_nonfinite=True)")
     if error_if_nonfinite and not math.isfinite(float(total)):
         raise ArithmeticError(f"clip_grad_norm_: the joint norm of the gradients is {float(total)}")
     for g in grads:

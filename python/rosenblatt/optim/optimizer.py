@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from .. import _capture, _core
+from .. import _capture, _core, ops
 from ..autograd import mark_written
 from ..tensor import Array, Parameter, Tensor, wrap
 from .clip import clip_by_norm, clip_by_value, norm_buffers
@@ -169,6 +169,8 @@ class Optimizer:
             record.begin_step(self)
         if any(limit is not None for limit in self._clips.values()):
             self._clip()
+        if record is None and self._step_together():
+            return loss
         for i, p in enumerate(self.parameters):
             if p.grad is not None:
                 data, g = p.data, p.grad.data
@@ -184,6 +186,45 @@ class Optimizer:
                     record.end_update()
         mark_written(p for p in self.parameters if p.grad is not None)
         return loss
+
+    def _step_together(self) -> bool:
+        """The updates of all groups as one native call each; False, with nothing done, where they differ within one."""
+        if not self._kernel:
+            return False
+        calls = []
+        for group in self.param_groups:
+            members = [i for i, own in enumerate(self._groups) if own is group and self.parameters[i].grad is not None]
+            if not members:
+                continue
+            counts = {self._updates[i] for i in members}
+            if len(counts) > 1 or group["constraint"] is not None:
+                return False
+            calls.append((group, members, counts.pop() + 1))
+        for _, members, _ in calls:
+            for i in members:
+                p = self.parameters[i]
+                assert p.grad is not None
+                self._fits(i, p._data, p.grad._data)
+        for group, members, count in calls:
+            slots = self._slots(group)
+            states = []
+            for i in members:
+                state = self._ready(i, slots)
+                states.append(tuple([None if name is None else state[name] for name in slots]))
+                self._updates[i] = count
+            tensors: list[Any] = [self.parameters[i] for i in members]
+            _core.update_all(self._kernel, tensors, states, self._scalars(group, count))
+        return True
+
+    def _ready(self, i: int, slots: tuple[str | None, ...]) -> dict[str, Array]:
+        """The state of parameter i with all of `slots` in it."""
+        state = self._state[i]
+        if not state:
+            state.update(self._allocate(self.parameters[i]._data, self._groups[i]))
+        for name in slots:  # an option switched on later
+            if name is not None and name not in state:
+                state[name] = ops.zeros(self.parameters[i].shape, self.parameters[i].dtype)
+        return state
 
     def _apply(self, i: int, p: Array, g: Array) -> None:
         self._updates[i] += 1
@@ -248,10 +289,26 @@ class Optimizer:
         """The state of a parameter before its first update: arrays of p's shape."""
         return {}
 
+    _kernel = ""  # name of the kernel: kernel(p, g, *slots, *scalars) updates in place
+
+    def _slots(self, group: dict[str, Any]) -> tuple[str | None, ...]:
+        """The names of the state arrays that the kernel takes, None for one that the options leave out."""
+        return ()
+
+    def _scalars(self, group: dict[str, Any], count: int) -> tuple[Any, ...]:
+        """What the kernel takes after the arrays for update number `count` (from 1): all that may change from step to
+        step."""
+        return ()
+
     def _update(self, i: int, p: Array, g: Array) -> None:
-        """Update number `_updates[i]` (from 1) of parameter i, in place: all numbers that may change between steps are
-        scalar arguments of one `_core.<name>_update` call."""
-        raise TypeError(f"{type(self).__name__} defines no update")
+        """Update number `_updates[i]` of parameter i, in place, as one kernel call."""
+        if not self._kernel:
+            raise TypeError(f"{type(self).__name__} defines no update")
+        group = self._groups[i]
+        slots = self._slots(group)
+        state = self._ready(i, slots)
+        arrays = [None if name is None else state[name] for name in slots]
+        getattr(_core, self._kernel)(p, g, *arrays, *self._scalars(group, self._updates[i]))
 
     def _extra_state(self) -> dict[str, Any]:
         """State that belongs to no single parameter: numbers, lists and arrays."""

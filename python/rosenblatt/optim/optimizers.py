@@ -43,6 +43,7 @@ class SGD(Optimizer):
     """
 
     momentum, dampening, weight_decay, nesterov = Setting(), Setting(), Setting(), Setting()
+    _kernel = "sgd_update"
 
     def __init__(
         self, parameters: Iterable[Any], lr: float = 0.01, momentum: float = 0.0, dampening: float = 0.0,
@@ -76,16 +77,12 @@ class SGD(Optimizer):
             facts.append(id(state.get("momentum")))
         return facts
 
-    def _update(self, i: int, p: Array, g: Array) -> None:
-        group, state = self._groups[i], self._state[i]
-        momentum = group["momentum"]
-        if momentum and "momentum" not in state:  # switched on later
-            state["momentum"] = _zeros(p)
+    def _slots(self, group: dict[str, Any]) -> tuple[str | None, ...]:
+        return ("momentum" if group["momentum"] else None,)
+
+    def _scalars(self, group: dict[str, Any], count: int) -> tuple[Any, ...]:
         lr, decay = signed(group)
-        _core.sgd_update(
-            p, g, state["momentum"] if momentum else None, lr, momentum, group["dampening"], decay,
-            int(group["nesterov"]), int(self._updates[i] == 1),
-        )
+        return lr, group["momentum"], group["dampening"], decay, int(group["nesterov"]), int(count == 1)
 
 
 class ProjectedGD(SGD):
@@ -195,6 +192,7 @@ class Adagrad(Optimizer):
 
     weight_decay, lr_decay, eps, eps_inside = Setting(), Setting(), Setting(), Setting()
     initial_accumulator_value = Setting()
+    _kernel = "adagrad_update"
 
     def __init__(
         self, parameters: Iterable[Any], lr: float = 0.01, lr_decay: float = 0.0, weight_decay: float = 0.0,
@@ -212,11 +210,12 @@ class Adagrad(Optimizer):
     def _allocate(self, p: Array, group: dict[str, Any]) -> dict[str, Array]:
         return {"sum": _filled(p, group["initial_accumulator_value"])}
 
-    def _update(self, i: int, p: Array, g: Array) -> None:
-        group = self._groups[i]
+    def _slots(self, group: dict[str, Any]) -> tuple[str | None, ...]:
+        return ("sum",)
+
+    def _scalars(self, group: dict[str, Any], count: int) -> tuple[Any, ...]:
         lr, decay = signed(group)
-        lr /= 1.0 + (self._updates[i] - 1) * group["lr_decay"]
-        _core.adagrad_update(p, g, self._state[i]["sum"], lr, decay, group["eps"], int(group["eps_inside"]))
+        return lr / (1.0 + (count - 1) * group["lr_decay"]), decay, group["eps"], int(group["eps_inside"])
 
 
 class RMSprop(Optimizer):
@@ -229,6 +228,7 @@ class RMSprop(Optimizer):
 
     alpha, eps, weight_decay, momentum = Setting(), Setting(), Setting(), Setting()
     centered, eps_inside = Setting(), Setting()
+    _kernel = "rmsprop_update"
 
     def __init__(
         self, parameters: Iterable[Any], lr: float = 0.01, alpha: float = 0.99, eps: float = 1e-8,
@@ -249,18 +249,12 @@ class RMSprop(Optimizer):
         names = ["v", *(["mean"] if group["centered"] else []), *(["momentum"] if group["momentum"] else [])]
         return {name: _zeros(p) for name in names}
 
-    def _update(self, i: int, p: Array, g: Array) -> None:
-        group, state = self._groups[i], self._state[i]
-        for name in ("centered", "momentum"):  # switched on later
-            key = "mean" if name == "centered" else name
-            if group[name] and key not in state:
-                state[key] = _zeros(p)
+    def _slots(self, group: dict[str, Any]) -> tuple[str | None, ...]:
+        return "v", "mean" if group["centered"] else None, "momentum" if group["momentum"] else None
+
+    def _scalars(self, group: dict[str, Any], count: int) -> tuple[Any, ...]:
         lr, decay = signed(group)
-        _core.rmsprop_update(
-            p, g, state["v"], state["mean"] if group["centered"] else None,
-            state["momentum"] if group["momentum"] else None,
-            lr, group["alpha"], group["momentum"], decay, group["eps"], int(group["eps_inside"]),
-        )
+        return lr, group["alpha"], group["momentum"], decay, group["eps"], int(group["eps_inside"])
 
 
 class Adadelta(Optimizer):
@@ -270,6 +264,7 @@ class Adadelta(Optimizer):
     """
 
     rho, eps, weight_decay = Setting(), Setting(), Setting()
+    _kernel = "adadelta_update"
 
     def __init__(
         self, parameters: Iterable[Any], lr: float = 1.0, rho: float = 0.9, eps: float = 1e-6,
@@ -285,10 +280,12 @@ class Adadelta(Optimizer):
     def _allocate(self, p: Array, group: dict[str, Any]) -> dict[str, Array]:
         return {"v": _zeros(p), "d": _zeros(p)}
 
-    def _update(self, i: int, p: Array, g: Array) -> None:
-        group, state = self._groups[i], self._state[i]
+    def _slots(self, group: dict[str, Any]) -> tuple[str | None, ...]:
+        return "v", "d"
+
+    def _scalars(self, group: dict[str, Any], count: int) -> tuple[Any, ...]:
         lr, decay = signed(group)
-        _core.adadelta_update(p, g, state["v"], state["d"], lr, group["rho"], decay, group["eps"])
+        return lr, group["rho"], decay, group["eps"]
 
 
 class DeltaBarDelta(Optimizer):
@@ -345,6 +342,7 @@ class Adam(Optimizer):
 
     betas, eps, weight_decay = Setting(), Setting(), Setting()
     _decoupled = 0
+    _kernel = "adam_update"
 
     def __init__(
         self, parameters: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
@@ -363,13 +361,12 @@ class Adam(Optimizer):
     def _allocate(self, p: Array, group: dict[str, Any]) -> dict[str, Array]:
         return {"m": _zeros(p), "v": _zeros(p)}
 
-    def _update(self, i: int, p: Array, g: Array) -> None:
-        group, state = self._groups[i], self._state[i]
+    def _slots(self, group: dict[str, Any]) -> tuple[str | None, ...]:
+        return "m", "v"
+
+    def _scalars(self, group: dict[str, Any], count: int) -> tuple[Any, ...]:
         lr, decay = signed(group)
-        beta1, beta2 = group["betas"]
-        _core.adam_update(
-            p, g, state["m"], state["v"], lr, beta1, beta2, group["eps"], decay, self._decoupled, self._updates[i]
-        )
+        return lr, *group["betas"], group["eps"], decay, self._decoupled, count
 
 
 class AdamW(Adam):
