@@ -80,6 +80,10 @@ def matmul(a: X | Any, b: X | Any) -> X:
 
     Raises ValueError, with both shapes, when the inner sizes differ or the leading axes do not broadcast.
     """
+    if type(a) is np.ndarray:
+        short = _core.product(a, b)
+        if short is not None:
+            return short
     x, z = pair("matmul", a, b)
     xs, zs = x.shape, z.shape
     if len(xs) == 2 and len(zs) == 2 and xs[1] == zs[0]:
