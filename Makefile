@@ -24,7 +24,7 @@ $(VENV)/.demo: $(PY) $(SOURCES)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(PIP) install -q ".[demo,test]" cmake ninja
+	$(PIP) install -q ".[demo,mpi,test]" cmake ninja
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.test
@@ -72,11 +72,13 @@ fmt: $(VENV)/.lint  ## format C++ and sort imports
 isa-audit: test-cpp  ## no AVX code, weak symbols or static initialisers outside their objects
 	$(PY) tools/isa_audit.py --self-test $(BUILD)
 
-bench: $(VENV)/.test  ## benchmarks against NumPy and PyTorch (needs Google Benchmark: apt install libbenchmark-dev)
+# QUICK=1 for a few shapes; JAX=PATH of a Python that has JAX, to compare training steps with it, too
+bench: $(VENV)/.test  ## benchmarks against NumPy, PyTorch and JAX=PATH (needs apt install libbenchmark-dev)
 	$(PIP) install -q ".[bench]"
 	$(CMAKE) -S . -B build/bench -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(VENV))/bin/ninja -DRB_PYTHON=OFF -DRB_BENCH=ON
 	$(CMAKE) --build build/bench --parallel $(JOBS)
-	$(PY) bench/run.py --cpp build/bench
+	$(PY) bench/run.py --cpp build/bench $(if $(QUICK),--quick) $(if $(JAX),--jax-python $(JAX))
+	$(PY) bench/memory.py $(if $(QUICK),--filter xor) $(if $(JAX),--jax-python $(JAX))
 
 sanitize: $(VENV)/.test  ## C++ tests under address, undefined-behaviour and thread sanitizers
 	$(CMAKE) -S . -B build/asan -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(VENV))/bin/ninja -DRB_PYTHON=OFF -DRB_TESTS=ON -DRB_SANITIZE=address,undefined

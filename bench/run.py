@@ -1,7 +1,8 @@
-"""Times rosenblatt against NumPy and PyTorch and says what share of the machine's peak each case reaches.
+"""Times rosenblatt against NumPy, PyTorch and JAX and says what share of the machine's peak each case reaches.
 
-    python bench/run.py                                   every family, one thread
+    python bench/run.py                                   every family, one thread; training also with two
     python bench/run.py --family gemm,conv --threads 1,2
+    python bench/run.py --family train --jax-python ~/jax/bin/python      training steps, 1 and 2 threads, one table
     python bench/run.py --quick --filter lenet
     python bench/run.py --save                            also write bench/results/<date>-<cpu>-<commit>.json
 
@@ -114,7 +115,7 @@ def run_case(case: Case, workers: dict[str, Worker], rounds: int, seconds: float
         if ours is not None and name != "ours" and any(n == name for n, _ in checks)
     }
     return {"family": case.family, "name": case.name, "flops": case.flops, "read": case.read,
-            "written": case.written, "tol": case.tol, "difference": worst,
+            "written": case.written, "tol": case.tol, "bars": case.bars, "difference": worst,
             "wrong": any(not d <= case.tol for d in worst.values()), "libraries": libraries}  # fmt: skip
 
 
@@ -172,6 +173,30 @@ def family_table(records: list[dict[str, Any]], peers: list[str]) -> str:
             cells += [peer_cell(ours), "", "", "", "", "", ""]
         cells += [peer_cell(r["libraries"].get(p, {})) for p in peers]
         cells += [f"{r['ratio']:.2f}" if r["ratio"] else "-", "WRONG" if r["wrong"] else ""]
+        rows.append(cells)
+    return table(rows)
+
+
+def training_table(records: list[dict[str, Any]], peers: list[str]) -> str:
+    """One line per step and number of threads; the bars are ratios peer/ours aimed at on one thread."""
+    ratios = [p for p in peers if p != "numpy"]
+    head = ["step", "threads", "ours us", "min", "max", "eager us", "GFLOP/s", "% peak", *(f"{p} us" for p in peers)]
+    rows = [[*head, *(f"{p}/ours" for p in ratios), "bar", ""]]
+    for r in sorted(records, key=lambda r: [other["name"] for other in records].index(r["name"])):
+        ours = r["libraries"]["ours"]
+        median = ours.get("median")
+        eager = ours.get("variants", {}).get("eager", {}).get("median")
+        cells = [r["name"], str(r["threads"])]
+        cells += [micro(ours[k]) if median else "" for k in ("median", "min", "max")]
+        cells += [micro(eager) if eager else "", f"{r['gflops']:.1f}" if median else peer_cell(ours)]
+        cells += [f"{r['peak_percent']:.0f}" if "peak_percent" in r else "-"]
+        cells += [peer_cell(r["libraries"].get(p, {})) for p in peers]
+        found = {p: e["median"] / median for p, e in r["libraries"].items() if median and "median" in e}
+        cells += [f"{found[p]:.2f}" if p in found else "-" for p in ratios]
+        bars = {p: bar for p, bar in r["bars"].items() if p in peers and r["threads"] == 1}
+        cells += [" ".join(f"{p} {bar:g}" for p, bar in bars.items())]
+        missed = [p for p, bar in bars.items() if found.get(p, 0.0) < bar]
+        cells += ["WRONG" if r["wrong"] else "" if not bars else "missed" if missed else "reached"]
         rows.append(cells)
     return table(rows)
 
@@ -253,9 +278,10 @@ def cpp_table(records: list[dict[str, Any]]) -> str:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     p = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     p.add_argument("--family", default=",".join(FAMILIES), help=f"comma-separated, of {', '.join(FAMILIES)} (all)")
-    p.add_argument("--threads", default="1", help="comma-separated thread counts (1)")
+    p.add_argument("--threads", help="comma-separated thread counts (1; training steps 1,2)")
     p.add_argument("--filter", default="", help="only cases whose name contains each of these words")
     p.add_argument("--libraries", default=",".join(LIBRARIES), help="comma-separated; ours is always measured")
+    p.add_argument("--jax-python", default=sys.executable, metavar="PATH", help="the interpreter with JAX (this one)")
     p.add_argument("--quick", action="store_true", help="a few shapes, few samples")
     p.add_argument("--rounds", type=int, help="turns each library gets per case (7; 3 with --quick)")
     p.add_argument("--seconds", type=float, help="seconds per turn (0.04; 0.02 with --quick)")
@@ -271,11 +297,13 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
             p.error(f"--{name}: expected {', '.join(known)}, got {', '.join(unknown)}")
         setattr(options, name, tuple(v for v in known if v in chosen))
     try:
-        options.threads = tuple(int(t) for t in options.threads.split(","))
+        given = [int(t) for t in (options.threads or "1").split(",")]
     except ValueError:
         p.error(f"--threads: expected integers, got {options.threads!r}")
-    if min(options.threads) < 1:
+    if min(given) < 1:
         p.error("--threads: expected at least 1")
+    several = [1, 2] if options.threads is None and (os.cpu_count() or 1) > 1 else given
+    options.threads = {family: several if family == "train" else given for family in options.family}
     options.rounds = options.rounds or (3 if options.quick else 7)
     options.seconds = options.seconds or (0.02 if options.quick else 0.04)
     if options.rounds < 1 or options.seconds <= 0:
@@ -286,46 +314,69 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def measure(options: argparse.Namespace, chosen: list[Case], probe: machine.Probe, result: dict[str, Any]) -> bool:
     """Runs the cases, prints the tables, fills `result`; False when something of ours was wrong or missing."""
     good = True
-    names = tuple(n for n in LIBRARIES if n == "ours" or n in options.libraries)
-    peers = [n for n in names if n != "ours"]
-    for threads in options.threads:
+    training: list[dict[str, Any]] = []
+    for threads in sorted({t for several in options.threads.values() for t in several}):
         probe.measure(threads)
         for family in options.family:
             mine = [c for c in chosen if c.family == family]
-            if not mine:
+            if not mine or threads not in options.threads[family]:
                 continue
-            workers: dict[str, Worker] = {}
-            try:
-                for name in names:
-                    workers[name] = Worker(name, threads, retain=family != "train", timeout=options.timeout)
-                    facts = workers[name].about or {"absent": workers[name].absent}
-                    result["libraries"].setdefault(name, facts)
-                if workers["ours"].absent:
-                    print(f"rosenblatt cannot be imported: {workers['ours'].absent}", file=sys.stderr)
-                    return False
-                records = []
-                for i, case in enumerate(mine):
-                    if sys.stderr.isatty():
-                        print(f"\r\x1b[K{family} {i + 1}/{len(mine)} {case.name}", end="", file=sys.stderr, flush=True)
-                    records.append(run_case(case, workers, options.rounds, options.seconds) | {"threads": threads})
-                if sys.stderr.isatty():
-                    print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            finally:
-                for worker in workers.values():
-                    worker.close()
+            names = names_of(family, options)
+            records, absent = run_family(mine, threads, names, options, result)
+            if records is None:
+                return False
             probe.measure(threads)
             for record in records:
                 rate(record, probe)
             result["cases"] += records
             print(f"\n{family}, {threads} thread{'s' if threads > 1 else ''}; {peak_line(probe, threads)}")
-            print(family_table(records, peers))
-            print(verdict(records, peers))
+            if family == "train":
+                training += records
+            else:
+                print(family_table(records, names[1:]))
+            print(verdict(records, names[1:]))
             for record in records:
                 good &= complain(record)
-            for name in peers:
-                if workers[name].absent:
-                    print(f"{name} is absent: {workers[name].absent}")
+            for name, why in absent.items():
+                print(f"{name} is absent: {why}")
+    if training:
+        print(f"\n{training_table(training, names_of('train', options)[1:])}")
     return good
+
+
+def names_of(family: str, options: argparse.Namespace) -> list[str]:
+    """Ours and the peers measured in a family; JAX has training steps only."""
+    peers = [n for n in LIBRARIES if n != "ours" and n in options.libraries]
+    return ["ours", *(n for n in peers if n != "jax" or family == "train")]
+
+
+def run_family(
+    mine: list[Case], threads: int, names: list[str], options: argparse.Namespace, result: dict[str, Any]
+) -> tuple[list[dict[str, Any]] | None, dict[str, str]]:
+    """The records of one family's cases, None without a package of ours; and why peers are absent."""
+    workers: dict[str, Worker] = {}
+    family = mine[0].family
+    try:
+        for name in names:
+            python = options.jax_python if name == "jax" else sys.executable
+            workers[name] = Worker(name, threads, family != "train", options.timeout, python)
+            facts = workers[name].about or {"absent": workers[name].absent}
+            result["libraries"].setdefault(name, facts)
+        absent = {name: worker.absent for name, worker in workers.items() if worker.absent}
+        if "ours" in absent:
+            print(f"rosenblatt cannot be imported: {absent['ours']}", file=sys.stderr)
+            return None, absent
+        records = []
+        for i, case in enumerate(mine):
+            if sys.stderr.isatty():
+                print(f"\r\x1b[K{family} {i + 1}/{len(mine)} {case.name}", end="", file=sys.stderr, flush=True)
+            records.append(run_case(case, workers, options.rounds, options.seconds) | {"threads": threads})
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        return records, absent
+    finally:
+        for worker in workers.values():
+            worker.close()
 
 
 def complain(record: dict[str, Any]) -> bool:
@@ -372,7 +423,7 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         probe.close()
     if options.cpp is not None:
-        for threads in options.threads:
+        for threads in sorted({t for several in options.threads.values() for t in several}):
             records = run_cpp(options.cpp, threads, options.filter, options.quick)
             result["cpp"] += records
             if records:

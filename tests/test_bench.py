@@ -16,8 +16,10 @@ BENCH = ROOT / "bench"
 sys.path.insert(0, str(BENCH))
 
 import compare  # noqa: E402
+import memory  # noqa: E402
 import run  # noqa: E402
 from peers.cases import FAMILIES, Case, Conv, cases, train_arrays  # noqa: E402
+from peers.client import Worker  # noqa: E402
 
 
 def bench(*arguments: str, script: str = "run.py", **env: str) -> subprocess.CompletedProcess[str]:
@@ -32,10 +34,11 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny run of a few products and training steps against NumPy."""
     path = tmp_path_factory.mktemp("bench") / "one.json"
     done = bench(
-        "--quick", "--family", "gemm,train", "--filter", "64", "--rounds", "1", "--seconds", "0.001",
-        "--libraries", "ours,numpy", "--json", str(path),
+        "--quick", "--family", "gemm,train", "--filter", "64", "--threads", "1", "--rounds", "1", "--seconds", "0.001",
+        "--libraries", "ours,numpy,jax", "--jax-python", str(path / "no python"), "--json", str(path),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "jax is absent" in done.stdout and "no python" in done.stdout
     assert "nn 64x64x64" in done.stdout and "peer/ours" in done.stdout
     return path
 
@@ -43,12 +46,13 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_result_file(result: Path) -> None:
     data = json.loads(result.read_text())
     assert data["schema"] == run.SCHEMA and data["machine"]["cpu"] and data["commit"]
-    assert set(data["libraries"]) == {"ours", "numpy"}
+    assert set(data["libraries"]) == {"ours", "numpy", "jax"} and "absent" in data["libraries"]["jax"]
     assert {c["family"] for c in data["cases"]} == {"gemm", "train"}
     for case in data["cases"]:
         assert not case["wrong"]
         if "lenet5" in case["name"]:
             assert "unsupported" in case["libraries"]["numpy"] and case["ratio"] is None
+            assert "absent" in case["libraries"]["jax"]
             continue
         assert case["difference"]["numpy"] <= case["tol"] and case["ratio"] > 0
         ours = case["libraries"]["ours"]
@@ -101,6 +105,86 @@ def test_a_missing_peer_is_absent_and_no_win() -> None:
 
 
 @pytest.mark.quick
+def test_training_table_holds_ratios_against_bars_on_one_thread() -> None:
+    def record(threads: int, ours: float, **peers: float) -> dict[str, object]:
+        def entry(median: float) -> dict[str, object]:
+            return {"median": median, "min": median, "max": median, "best": "jit"}
+
+        libraries = {"ours": {**entry(ours), "variants": {"eager": {"median": 2 * ours}}}}
+        libraries |= {name: entry(median) for name, median in peers.items()}
+        return {"name": "step", "threads": threads, "gflops": 1.0, "wrong": False, "libraries": libraries,
+                "bars": {"torch": 6.0, "jax": 2.0}}  # fmt: skip
+
+    def last(table: str) -> list[str]:
+        return [line.split()[-1] for line in table.splitlines()[1:]]
+
+    reached, missed = record(1, 1e-6, torch=6e-6, jax=2e-6), record(1, 1e-6, torch=6e-6, jax=1.9e-6)
+    table = run.training_table([reached, missed, record(2, 1e-6, torch=6e-6, jax=3e-6)], ["numpy", "torch", "jax"])
+    assert last(table) == ["reached", "missed", "3.00"]
+    assert "2.00 jit" in table and table.splitlines()[1].split()[5] == "2.00"  # eager
+    without = run.training_table([record(1, 1e-6, torch=7e-6)], ["torch", "jax"])
+    assert last(without) == ["missed"]  # a peer that was not measured is no win
+
+
+@pytest.mark.quick
+def test_a_python_that_cannot_run_the_worker_is_absent() -> None:
+    worker = Worker("jax", 1, retain=False, timeout=20, python="/bin/false")
+    assert "worker ended with status 1" in worker.absent and worker.about == {}
+    worker.close()
+
+
+def test_forms_of_a_step_agree_and_the_vae_draws_its_own_noise() -> None:
+    from peers import ours
+
+    for case in cases(("train",), filter="vae"):
+        checks = {name: make().check() for name, make in ours.TRAINERS[case.kind](case).items()}
+        assert set(checks) == {"eager", "captured"}
+        given, drawn = zip(*((c[:5], c[5]) for c in checks.values()), strict=True)
+        assert given[0] == given[1]  # the same noise, the same bits
+        assert drawn[0] != drawn[1] and drawn[0] == pytest.approx(drawn[1], rel=5e-3)
+        variant = ours.TRAINERS[case.kind](case)["captured"]()
+        variant.check()
+        batches = len(train_arrays(case)[1])
+        losses = {variant.run().item() for _ in range(2 * batches)}
+        assert len(losses) == 2 * batches
+
+
+def test_memory(tmp_path: Path) -> None:
+    path = tmp_path / "memory.json"
+    done = bench(
+        "--filter", "xor", "--steps", "5", "--libraries", "jax", "--jax-python", str(tmp_path / "no"), "--json",
+        str(path), script="memory.py",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "absent" in done.stdout and "No such file" in done.stderr
+    (record,) = json.loads(path.read_text())["runs"]
+    for report in record["libraries"]["ours"].values():
+        assert report["peak"] >= report["imported"] + report["grown"] > report["imported"] > 10 << 20
+    assert set(record["libraries"]["ours"]) == {"eager", "captured"} and not record["wrong"]
+
+
+@pytest.mark.quick
+def test_memory_table_takes_a_peers_smallest_form_and_marks_what_is_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def report(peak: int, grown: int, losses: list[float]) -> dict[str, object]:
+        return {"imported": 1, "grown": grown << 20, "peak": peak << 20, "losses": losses}
+
+    reports = {
+        "ours": {"captured": report(40, 9, [1.0, 1.0]), "eager": report(38, 7, [1.0, 1.0])},
+        "torch": {"fused": report(90, 9, [1.0, 1.0]), "default": report(80, 8, [1.0, 1.0])},
+    }
+    options = memory.argparse.Namespace(libraries=("torch",), threads=1)
+    monkeypatch.setattr(memory, "runs", lambda case, library, options: reports[library])
+    case = Case("train", "step", "train_mlp", tol=1e-2)
+    record = memory.measure(case, options)
+    line = memory.memory_table([record], ["torch"]).splitlines()[1].split()
+    assert line == ["step", "40.0", "9.00", "38.0", "7.00", "80.0", "default", "8.00", "2.00", "0.89", "above"]
+    reports["torch"]["fused"]["losses"] = [1.0, 1.1]
+    assert memory.measure(case, options)["wrong"]
+    reports["ours"]["captured"] = {"error": "died"}
+    assert memory.measure(case, options)["wrong"]
+
+
+@pytest.mark.quick
 def test_difference() -> None:
     assert run.difference([1.0, 0.0, 2.0], [1.0, 0.0, 2.001]) == pytest.approx(1e-3)
     for bad in ([math.nan, 0.0], [math.inf, 0.0], [1.0]):
@@ -125,7 +209,7 @@ def test_cases_are_unique_and_travel_as_json() -> None:
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("wrong", [["--family", "gem"], ["--threads", "0"], ["--threads", "x"], ["--libraries", "jax"]])
+@pytest.mark.parametrize("wrong", [["--family", "gem"], ["--threads", "0"], ["--threads", "x"], ["--libraries", "jix"]])
 def test_wrong_options(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         run.parse(wrong)

@@ -626,3 +626,28 @@ def test_recording_on_one_thread_leaves_another_alone():
     for i in range(1, 5):
         other.step(*batch(i))
     assert run.bits() == other.bits()
+
+
+def test_results_are_copies_unless_asked_otherwise():
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+    def step(a):
+        y = ops.mul(rb.Tensor(a), 2.0)
+        return y, ops.sum(y)
+
+    kept = rb.capture(step)
+    for i in range(5):
+        first, _total = kept(x + 4 - i)
+    kept(x + 1)
+    assert kept.replays and np.array_equal(first.data, 2 * x) and first.data.flags.writeable
+    windows = rb.capture(step, copy=False)
+    for i in range(5):
+        first, total = windows(x + 4 - i)
+    assert np.array_equal(first.data, 2 * x) and total.item() == 30.0
+    assert not first.data.flags.writeable
+    windows(x + 1)
+    assert np.array_equal(first.data, 2 * (x + 1)), "the same memory, written by the next replay"
+    window = first.data
+    del windows, first, total
+    gc.collect()
+    assert np.array_equal(window, 2 * (x + 1)), "a window keeps its program alive"

@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FAMILIES", "Array", "Case", "Conv", "cases", "conv_weight", "mlp_sizes", "normal", "train_arrays"]
+__all__ = [
+    "FAMILIES", "Array", "Case", "Conv", "cases", "conv_weight", "mlp_sizes", "normal", "squared_error", "train_arrays",
+]  # fmt: skip
 
 Array = npt.NDArray[Any]
 FAMILIES = ("gemm", "conv", "elementwise", "train")
@@ -31,6 +33,7 @@ class Case:
     flops : multiplications and additions; read, written : bytes of every argument once
     tol : largest difference of two libraries' results, relative to their root mean square
     quick : whether --quick keeps it
+    bars : the ratio peer/ours aimed at on one thread, by peer
     """
 
     family: str
@@ -42,6 +45,7 @@ class Case:
     written: float = 0.0
     tol: float = 1e-4
     quick: bool = False
+    bars: dict[str, float] = field(default_factory=dict)
 
     def rng(self) -> np.random.Generator:
         return np.random.default_rng(zlib.crc32(f"{self.family}/{self.name}".encode()))
@@ -58,7 +62,7 @@ _SQUARE = [4 * 2**i for i in range(11)]  # 4 to 4096
 _OTHER = [  # M, K, N
     (1, 1024, 1024), (32, 784, 512), (64, 512, 10), (128, 4096, 4096), (4096, 64, 4096), (32, 64, 128), (1, 128, 512),
     (32, 128, 512), (64, 512, 2048), (100, 100, 100), (200, 300, 250), (1000, 1000, 1000), (3000, 700, 900),
-]
+]  # fmt: skip
 _BATCHED = [(64, 64, 32, 64), (128, 16, 64, 16), (16, 256, 64, 256)]  # batch, M, K, N
 _QUICK_GEMM = {(64, 64, 64), (512, 512, 512), (1, 1024, 1024), (32, 784, 512)}
 
@@ -71,12 +75,12 @@ def _gemm() -> Iterator[Case]:
                 "gemm", f"{layout} {m}x{k}x{n}", "gemm", {"m": m, "k": k, "n": n, "layout": layout},
                 flops=2.0 * m * k * n, read=4.0 * (m * k + k * n), written=4.0 * m * n,
                 quick=(m, k, n) in _QUICK_GEMM and (layout == "nn" or m == 512),
-            )
+            )  # fmt: skip
     for b, m, k, n in _BATCHED:
         yield Case(
             "gemm", f"batched {b}x[{m}x{k}x{n}]", "gemm_batched", {"b": b, "m": m, "k": k, "n": n},
             flops=2.0 * b * m * k * n, read=4.0 * b * (m * k + k * n), written=4.0 * b * m * n, quick=b == 64,
-        )
+        )  # fmt: skip
 
 
 # --- convolution -----------------------------------------------------------------------------------------------------
@@ -163,7 +167,7 @@ def _conv() -> Iterator[Case]:
             yield Case(
                 "conv", f"{name} {label}", kind, params, conv.flops, read, written, tol=1e-3,
                 quick=name.startswith(_QUICK_CONV),
-            )
+            )  # fmt: skip
 
 
 def conv_weight(rng: np.random.Generator, c: Conv) -> Array:
@@ -188,12 +192,12 @@ def _elementwise() -> Iterator[Case]:
             yield Case(
                 "elementwise", f"{op} {label}", op, {"n": n}, read=float(r * n), written=float(w * n),
                 tol=2e-2 if op in _FILL else 1e-3 if op == "sum" else 1e-4, quick=n == 1 << 18,
-            )
+            )  # fmt: skip
     for m, n in ((1024, 256), (32768, 512)):
         yield Case(
             "elementwise", f"sum rows {m}x{n}", "sum_rows", {"m": m, "n": n}, read=4.0 * m * n, written=4.0 * n,
             quick=m == 1024,
-        )
+        )  # fmt: skip
     for m, c in ((64, 10), (128, 1000), (16384, 1000)):
         size = 4.0 * m * c
         shape = {"m": m, "c": c}
@@ -201,7 +205,7 @@ def _elementwise() -> Iterator[Case]:
         yield Case("elementwise", f"xent {m}x{c}", "xent", shape, read=size, quick=m == 128)
         yield Case(
             "elementwise", f"xent+gradient {m}x{c}", "xent_grad", shape, read=size, written=size, quick=m == 128
-        )
+        )  # fmt: skip
 
 
 # --- training steps --------------------------------------------------------------------------------------------------
@@ -218,32 +222,50 @@ def squared_error(dims: list[int]) -> bool:
     return dims[-1] == 1 or dims[-1] == dims[0]
 
 
+# sizes of an MLP: batch, label, ratios aimed at
+_MLPS: dict[str, tuple[int, str, dict[str, float]]] = {
+    "2-2-1": (4, "xor", {"torch": 25.0}),
+    "4-16-3": (16, "iris", {"torch": 15.0}),
+    "64-128-10": (32, "digits mlp", {"torch": 6.0, "jax": 2.0}),
+    "784-64-784": (32, "autoencoder", {"torch": 3.0}),
+    "784-512-512-10": (128, "mlp", {"torch": 2.0}),
+}
+_VAE = {"pixels": 784, "hidden": 400, "latent": 20, "batch": 128}
+
+
+def _steps() -> Iterator[tuple[str, str, dict[str, Any], float, dict[str, float]]]:
+    """Name, kind, parameters, operations and bars of every network; the optimiser is the caller's."""
+
+    def flops(batch: int, first: int, rest: int) -> float:
+        """Forward, weight gradients and every input gradient but the first layer's; arguments in multiply-adds."""
+        return 2.0 * batch * (2 * first + 3 * rest)
+
+    for sizes, (batch, label, bars) in _MLPS.items():
+        first, *rest = (a * b for a, b in itertools.pairwise(mlp_sizes(sizes)))
+        params = {"sizes": sizes, "batch": batch}
+        yield f"{label} {sizes} b{batch}", "train_mlp", params, flops(batch, first, sum(rest)), bars
+    pixels, hidden, latent, batch = _VAE.values()
+    work = flops(batch, pixels * hidden, 3 * hidden * latent + hidden * pixels)
+    yield f"vae {pixels}-{hidden}-{latent} b{batch}", "train_vae", _VAE, work, {"torch": 1.8}
+    conv1, conv2, dense = 28 * 28 * 6 * 25, 10 * 10 * 16 * 25 * 6, 400 * 120 + 120 * 84 + 84 * 10
+    yield "lenet5 b64", "train_lenet5", {"batch": 64}, flops(64, conv1, conv2 + dense), {"torch": 2.0}
+
+
 def _train() -> Iterator[Case]:
-    labels = {"2-2-1": "xor ", "4-16-3": "iris ", "64-128-10": "digits mlp ", "784-64-784": "autoencoder "}
-    for sizes, batch in (("2-2-1", 4), ("4-16-3", 16), ("64-128-10", 32), ("784-64-784", 32), ("784-512-512-10", 128)):
-        dims = mlp_sizes(sizes)
-        macs = [a * b for a, b in itertools.pairwise(dims)]
-        flops = 2.0 * batch * (3 * sum(macs) - macs[0])
-        label = labels.get(sizes, "mlp ")
+    for name, kind, params, flops, bars in _steps():
         for optimizer in ("sgd", "adam"):
             yield Case(
-                "train", f"{label}{sizes} b{batch} {optimizer}", "train_mlp",
-                {"sizes": sizes, "batch": batch, "optimizer": optimizer}, flops, tol=1e-2, quick=batch <= 32,
-            )
-    conv1, conv2, dense = 28 * 28 * 6 * 25, 10 * 10 * 16 * 25 * 6, 400 * 120 + 120 * 84 + 84 * 10
-    flops = 2.0 * 64 * (3 * (conv1 + conv2 + dense) - conv1)
-    for optimizer in ("sgd", "adam"):
-        yield Case(
-            "train", f"lenet5 b64 {optimizer}", "train_lenet5", {"batch": 64, "optimizer": optimizer}, flops,
-            tol=1e-2, quick=True,
-        )
+                "train", f"{name} {optimizer}", kind, {**params, "optimizer": optimizer}, flops, tol=1e-2,
+                quick="512" not in name, bars=bars,
+            )  # fmt: skip
 
 
 def train_arrays(case: Case) -> tuple[list[Array], list[tuple[Array, Array]]]:
     """The first weights in the order of the layers (weight, bias, ...) and the batches (x, target).
 
     Dense weights are [K,C], convolution weights [K,R,S,C], images [N,H,W,C]; labels are int64, XOR's targets
-    [N,1], an autoencoder's are x.
+    [N,1], an autoencoder's are x. The VAE's layers are encoder, mean, log-variance, hidden and output; its target is
+    the noise [N,latent] of the steps that are compared.
     """
     rng = case.rng()
     batch = int(case.params["batch"])
@@ -258,6 +280,12 @@ def train_arrays(case: Case) -> tuple[list[Array], list[tuple[Array, Array]]]:
         for shape in ((6, 5, 5, 1), (16, 5, 5, 6), (120, 400), (84, 120), (10, 84)):
             weights += layer(*shape)
         classes = 10
+    elif case.kind == "train_vae":
+        pixels, hidden, latent = (case.params[k] for k in ("pixels", "hidden", "latent"))
+        for shape in ((hidden, pixels), (latent, hidden), (latent, hidden), (hidden, latent), (pixels, hidden)):
+            weights += layer(*shape)
+        images = [rng.random((batch, pixels), dtype=np.float32) for _ in range(BATCHES)]
+        return weights, [(x, normal(rng, batch, latent)) for x in images]
     else:
         dims = mlp_sizes(case.params["sizes"])
         for a, b in itertools.pairwise(dims):

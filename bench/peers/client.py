@@ -18,7 +18,7 @@ from .cases import Case
 
 __all__ = ["LIBRARIES", "Worker", "WorkerError"]
 
-LIBRARIES = ("ours", "numpy", "torch")
+LIBRARIES = ("ours", "numpy", "torch", "jax")
 _BENCH = Path(__file__).resolve().parent.parent
 
 
@@ -30,16 +30,21 @@ class Worker:
     """One library in a process of its own, kept alive between cases.
 
     With `retain`, the C heap keeps what is freed (no mmap, no trimming, one arena), so that kernels are compared and
-    not page faults; whole programs run on the default heap.
+    not page faults; whole programs run on the default heap. `python` is the interpreter that has the library and NumPy.
+    `absent` says why the library cannot be used, or "".
     """
 
-    def __init__(self, library: str, threads: int, retain: bool, timeout: float) -> None:
+    def __init__(self, library: str, threads: int, retain: bool, timeout: float, python: str = sys.executable) -> None:
         self.library, self.threads, self.retain, self.timeout = library, threads, retain, timeout
+        self.python = python
         self.absent = ""
         self.about: dict[str, Any] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._pending, self._late = b"", False
-        self._start()
+        try:
+            self._start()
+        except (OSError, WorkerError) as error:
+            self.absent = f"{python}: {error}"
 
     def _start(self) -> None:
         env = dict(os.environ)
@@ -53,7 +58,7 @@ class Worker:
             )
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "peers.worker", self.library, str(self.threads)],
+            [self.python, "-m", "peers.worker", self.library, str(self.threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, env=env,
         )  # fmt: skip
         self._pending, self._late = b"", False

@@ -12,9 +12,9 @@ import rosenblatt as rb
 from rosenblatt import _core
 
 from .cases import Case, Conv, conv_weight, mlp_sizes, normal, squared_error, train_arrays
-from .worker import Variant, digest, moments
+from .worker import Makers, Variant, digest, every, moments
 
-__all__ = ["BUILDERS", "start"]
+__all__ = ["BUILDERS", "TRAINERS", "start"]
 
 
 def start(threads: int) -> dict[str, Any]:
@@ -172,38 +172,45 @@ def _update(name: str) -> Callable[[Case], dict[str, Variant]]:
 
 
 # --- training
-def _train(case: Case, model: Any, loss: Any) -> dict[str, Variant]:
-    """The same step twice, each with weights and an optimiser of its own: eager, and replayed from the 4th call on."""
-    eager, captured = _step(case, model(), loss, False), _step(case, model(), loss, True)
-    return {"eager": eager, "captured": captured}
+def _train(case: Case, model: Callable[[], Any], loss: Callable[..., Any], draws: bool = False) -> Makers:
+    """The same step twice, each with weights and an optimiser of its own: eager, and replayed from the 4th call on.
+
+    loss : of the model, x and the target; with `draws` the steps that are timed leave the target out
+    """
+    return {
+        "eager": lambda: _step(case, model(), loss, draws, False),
+        "captured": lambda: _step(case, model(), loss, draws, True),
+    }
 
 
-def _step(case: Case, model: Any, loss: Any, capture: bool) -> Variant:
+def _step(case: Case, model: Any, loss: Callable[..., Any], draws: bool, capture: bool) -> Variant:
     weights, batches = train_arrays(case)
     parameters = list(model.parameters())
     for p, w in zip(parameters, weights, strict=True):
         p.data[...] = w
     optimizer = _optimizer(case.params["optimizer"], parameters)
-    data = [(rb.Tensor(x), rb.Tensor(t) if t.dtype == np.float32 else t) for x, t in batches]
+    given = [(rb.Tensor(x), rb.Tensor(t) if t.dtype == np.float32 else t) for x, t in batches]
+    timed = [pair[:1] for pair in given] if draws else given
     count = 0
 
-    def step(x: Any, target: Any) -> Any:
+    def step(*batch: Any) -> Any:
         optimizer.zero_grad()
-        value = loss(model(x), target)
+        value = loss(model, *batch)
         value.backward()
         optimizer.step()
         return value
 
     call = rb.capture(step) if capture else step
 
-    def run() -> Any:
+    def run(data: Any = timed) -> Any:
         nonlocal count
-        x, target = data[count % len(data)]
+        batch = data[count % len(data)]
         count += 1
-        return call(x, target)
+        return call(*batch)
 
-    def check() -> list[float]:  # two of the five losses come from replays
-        return [run().item() for _ in range(5)]
+    def check() -> list[float]:  # two of five losses come from replays
+        losses = [run(given).item() for _ in range(5)]
+        return losses + [float(np.mean([run().item() for _ in range(5)]))] * draws
 
     def note() -> str:
         before = _core.ref_calls()
@@ -213,7 +220,7 @@ def _step(case: Case, model: Any, loss: Any, capture: bool) -> Variant:
     return Variant(run, check, note)
 
 
-def _train_mlp(case: Case) -> dict[str, Variant]:
+def _train_mlp(case: Case) -> Makers:
     dims = mlp_sizes(case.params["sizes"])
     xor = dims[-1] == 1
     activation = "tanh" if xor else "relu"
@@ -222,13 +229,53 @@ def _train_mlp(case: Case) -> dict[str, Variant]:
         layers = [rb.nn.Linear(a, b, activation=activation) for a, b in itertools.pairwise(dims[:-1])]
         return rb.nn.Sequential(*layers, rb.nn.Linear(dims[-2], dims[-1]))
 
-    return _train(case, model, rb.nn.MSELoss() if squared_error(dims) else rb.nn.CrossEntropyLoss())
+    measure = rb.nn.MSELoss() if squared_error(dims) else rb.nn.CrossEntropyLoss()
+    return _train(case, model, lambda model, x, target: measure(model(x), target))
 
 
-def _train_lenet5(case: Case) -> dict[str, Variant]:
-    return _train(case, rb.models.lenet5, rb.nn.CrossEntropyLoss())
+class _VAE(rb.nn.Module):
+    """Encoder with two heads, decoder to logits (Kingma and Welling 2014)."""
+
+    def __init__(self, pixels: int, hidden: int, latent: int) -> None:
+        super().__init__()
+        self.encoder = rb.nn.Linear(pixels, hidden, activation="relu")
+        self.mean = rb.nn.Linear(hidden, latent)
+        self.log_variance = rb.nn.Linear(hidden, latent)
+        self.hidden = rb.nn.Linear(latent, hidden, activation="relu")
+        self.output = rb.nn.Linear(hidden, pixels)
+
+    def forward(self, x: Any, noise: Any) -> Any:
+        """Logits [N,pixels], mean and log-variance [N,latent]; noise [N,latent]."""
+        h = self.encoder(x)
+        mean, log_variance = self.mean(h), self.log_variance(h)
+        z = mean + rb.ops.exp(log_variance * 0.5) * noise
+        return self.output(self.hidden(z)), mean, log_variance
 
 
+def _negative_elbo(model: Any, x: Any, noise: Any = None) -> Any:
+    """Per pixel: cross-entropy of the logits and x, plus the divergence of the code from the standard normal."""
+    if noise is None:
+        noise = rb.ops.normal((x.shape[0], model.mean.weight.shape[0]))
+    logits, mean, log_variance = model(x, noise)
+    divergence = rb.ops.sum(rb.ops.exp(log_variance) + rb.ops.square(mean) - log_variance - 1.0)
+    return rb.ops.bce_with_logits(logits, x) + divergence * (0.5 / x.size)
+
+
+def _train_vae(case: Case) -> Makers:
+    sizes = [case.params[k] for k in ("pixels", "hidden", "latent")]
+    return _train(case, lambda: _VAE(*sizes), _negative_elbo, draws=True)
+
+
+def _train_lenet5(case: Case) -> Makers:
+    measure = rb.nn.CrossEntropyLoss()
+    return _train(case, rb.models.lenet5, lambda model, x, target: measure(model(x), target))
+
+
+TRAINERS: dict[str, Callable[[Case], Makers]] = {
+    "train_mlp": _train_mlp,
+    "train_vae": _train_vae,
+    "train_lenet5": _train_lenet5,
+}
 BUILDERS: dict[str, Callable[[Case], dict[str, Variant]]] = {
     "gemm": _gemm,
     "gemm_batched": _gemm_batched,
@@ -252,6 +299,5 @@ BUILDERS: dict[str, Callable[[Case], dict[str, Variant]]] = {
     "xent_grad": _xent_grad,
     "sgd": _update("sgd"),
     "adam": _update("adam"),
-    "train_mlp": _train_mlp,
-    "train_lenet5": _train_lenet5,
+    **{kind: every(trainer) for kind, trainer in TRAINERS.items()},
 }

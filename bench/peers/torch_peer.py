@@ -1,7 +1,7 @@
 """PyTorch's side of the cases, eager, each in every form a user would try: the runner takes the fastest.
 
-Images in both memory formats, optimisers in their default and fused forms, forward passes under inference_mode,
-gradients through `convolution_backward` with only the one asked for.
+Images in both memory formats, optimisers in their default, foreach and fused forms, forward passes under
+inference_mode, gradients through `convolution_backward` with only the one asked for.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from .cases import Array, Case, Conv, conv_weight, mlp_sizes, normal, squared_error, train_arrays
-from .worker import Variant, digest, moments
+from .worker import Makers, Variant, digest, every, moments
 
-__all__ = ["BUILDERS", "start"]
+__all__ = ["BUILDERS", "TRAINERS", "start"]
 
 _FORMATS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -189,21 +189,26 @@ def _xent_grad(case: Case) -> dict[str, Variant]:
 
 
 # --- optimisers
-def _optimizer(name: str, parameters: Any, fused: bool) -> Any:
+# A loop over parameters, one call for all of them, one kernel for each.
+_FORMS: dict[str, dict[str, bool]] = {"default": {}, "foreach": {"foreach": True}, "fused": {"fused": True}}
+
+
+def _optimizer(name: str, parameters: Any, form: str) -> Any:
+    options: Any = _FORMS[form]
     if name == "sgd":
-        return torch.optim.SGD(parameters, lr=0.01, momentum=0.9, fused=fused)
-    return torch.optim.Adam(parameters, lr=1e-3, fused=fused)
+        return torch.optim.SGD(parameters, lr=0.01, momentum=0.9, **options)
+    return torch.optim.Adam(parameters, lr=1e-3, **options)
 
 
 def _update(name: str) -> Callable[[Case], dict[str, Variant]]:
     def build(case: Case) -> dict[str, Variant]:
         torch.set_grad_enabled(True)
         variants: dict[str, Variant] = {}
-        for form, fused in (("default", False), ("fused", True)):
+        for form in _FORMS:
             rng = case.rng()
             p = nn.Parameter(_tensor(normal(rng, case.params["n"])))
             p.grad = _tensor(normal(rng, case.params["n"]))
-            step = _optimizer(name, [p], fused).step
+            step = _optimizer(name, [p], form).step
 
             def check(p: Any = p, step: Any = step) -> list[float]:
                 step()
@@ -217,41 +222,56 @@ def _update(name: str) -> Callable[[Case], dict[str, Variant]]:
 
 # --- training
 def _train(
-    case: Case, make: Callable[[], nn.Module], loss: Any, formats: tuple[str, ...] = ("",)
-) -> dict[str, Variant]:
+    case: Case,
+    make: Callable[[], nn.Module],
+    loss: Callable[..., torch.Tensor],
+    formats: tuple[str, ...] = ("",),
+    draws: bool = False,
+) -> Makers:
+    """Every form of the optimiser with every memory format.
+
+    loss : of the model, x and the target; with `draws` the steps that are timed leave the target out
+    """
+
+    def maker(layout: str, form: str) -> Callable[[], Variant]:
+        return lambda: _step(case, make(), loss, layout, form, draws)
+
     torch.set_grad_enabled(True)
-    variants: dict[str, Variant] = {}
-    for form in formats:
-        for kind, fused in (("default", False), ("fused", True)):
-            variants[" ".join(filter(None, (form, kind)))] = _step(case, make(), loss, form, fused)
-    return variants
+    return {" ".join(filter(None, (layout, form))): maker(layout, form) for layout in formats for form in _FORMS}
 
 
-def _step(case: Case, model: nn.Module, loss: Any, form: str, fused: bool) -> Variant:
+def _step(
+    case: Case, model: nn.Module, loss: Callable[..., torch.Tensor], layout: str, form: str, draws: bool
+) -> Variant:
     weights, batches = train_arrays(case)
     with torch.no_grad():
         for p, w in zip(model.parameters(), weights, strict=True):
             p.copy_(_tensor(w).permute(0, 3, 1, 2) if w.ndim == 4 else _tensor(w))
-    if form:
-        model.to(memory_format=_FORMATS[form])  # type: ignore[call-overload]
-    optimizer = _optimizer(case.params["optimizer"], model.parameters(), fused)
-    data = [(_image(x, form) if x.ndim == 4 else _tensor(x), _tensor(t)) for x, t in batches]
+    if layout:
+        model.to(memory_format=_FORMATS[layout])  # type: ignore[call-overload]
+    optimizer = _optimizer(case.params["optimizer"], model.parameters(), form)
+    given = [(_image(x, layout) if x.ndim == 4 else _tensor(x), _tensor(t)) for x, t in batches]
+    timed: Any = [pair[:1] for pair in given] if draws else given
     count = 0
 
-    def run() -> torch.Tensor:
+    def run(data: Any = timed) -> torch.Tensor:
         nonlocal count
-        x, target = data[count % len(data)]
+        batch = data[count % len(data)]
         count += 1
         optimizer.zero_grad()
-        value: torch.Tensor = loss(model(x), target)
+        value = loss(model, *batch)
         value.backward()
         optimizer.step()
         return value
 
-    return Variant(run, lambda: [run().item() for _ in range(5)])
+    def check() -> list[float]:
+        losses = [run(given).item() for _ in range(5)]
+        return losses + [float(np.mean([run().item() for _ in range(5)]))] * draws
+
+    return Variant(run, check)
 
 
-def _train_mlp(case: Case) -> dict[str, Variant]:
+def _train_mlp(case: Case) -> Makers:
     dims = mlp_sizes(case.params["sizes"])
     xor = dims[-1] == 1
 
@@ -261,7 +281,37 @@ def _train_mlp(case: Case) -> dict[str, Variant]:
             layers += [nn.Linear(a, b), nn.Tanh() if xor else nn.ReLU()]
         return nn.Sequential(*layers, nn.Linear(dims[-2], dims[-1]))
 
-    return _train(case, make, nn.MSELoss() if squared_error(dims) else nn.CrossEntropyLoss())
+    measure = nn.MSELoss() if squared_error(dims) else nn.CrossEntropyLoss()
+    return _train(case, make, lambda model, x, target: measure(model(x), target))
+
+
+class _VAE(nn.Module):
+    def __init__(self, pixels: int, hidden: int, latent: int) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(pixels, hidden)
+        self.mean = nn.Linear(hidden, latent)
+        self.log_variance = nn.Linear(hidden, latent)
+        self.hidden = nn.Linear(latent, hidden)
+        self.output = nn.Linear(hidden, pixels)
+
+    def forward(self, x: torch.Tensor, noise: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        h = F.relu(self.encoder(x))
+        mean, log_variance = self.mean(h), self.log_variance(h)
+        deviation = torch.exp(0.5 * log_variance)
+        z = mean + deviation * (torch.randn_like(deviation) if noise is None else noise)
+        return self.output(F.relu(self.hidden(z))), mean, log_variance
+
+
+def _negative_elbo(model: nn.Module, x: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+    """Per pixel, as in ours."""
+    logits, mean, log_variance = model(x, noise)
+    divergence = torch.sum(log_variance.exp() + mean.square() - log_variance - 1.0)
+    return F.binary_cross_entropy_with_logits(logits, x) + divergence * (0.5 / x.numel())
+
+
+def _train_vae(case: Case) -> Makers:
+    sizes = [case.params[k] for k in ("pixels", "hidden", "latent")]
+    return _train(case, lambda: _VAE(*sizes), _negative_elbo, draws=True)
 
 
 def _lenet5() -> nn.Module:
@@ -271,10 +321,16 @@ def _lenet5() -> nn.Module:
     )  # fmt: skip
 
 
-def _train_lenet5(case: Case) -> dict[str, Variant]:
-    return _train(case, _lenet5, nn.CrossEntropyLoss(), tuple(_FORMATS))
+def _train_lenet5(case: Case) -> Makers:
+    measure = nn.CrossEntropyLoss()
+    return _train(case, _lenet5, lambda model, x, target: measure(model(x), target), tuple(_FORMATS))
 
 
+TRAINERS: dict[str, Callable[[Case], Makers]] = {
+    "train_mlp": _train_mlp,
+    "train_vae": _train_vae,
+    "train_lenet5": _train_lenet5,
+}
 BUILDERS: dict[str, Callable[[Case], dict[str, Variant]]] = {
     "gemm": _gemm,
     "gemm_batched": _gemm_batched,
@@ -298,6 +354,5 @@ BUILDERS: dict[str, Callable[[Case], dict[str, Variant]]] = {
     "xent_grad": _xent_grad,
     "sgd": _update("sgd"),
     "adam": _update("adam"),
-    "train_mlp": _train_mlp,
-    "train_lenet5": _train_lenet5,
+    **{kind: every(trainer) for kind, trainer in TRAINERS.items()},
 }

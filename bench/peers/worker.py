@@ -25,9 +25,9 @@ import numpy as np
 
 from .cases import Array, Case
 
-__all__ = ["Variant", "digest", "moments"]
+__all__ = ["MODULES", "Makers", "Variant", "digest", "every", "moments"]
 
-_MODULES = {"ours": "peers.ours", "numpy": "peers.numpy_peer", "torch": "peers.torch_peer"}
+MODULES = {"ours": "peers.ours", "numpy": "peers.numpy_peer", "torch": "peers.torch_peer", "jax": "peers.jax_peer"}
 _SAMPLE = 2e-3  # seconds a sample should last, so that the clock does not matter
 _WARM = 0.05  # seconds of calls before the first sample of a case
 
@@ -35,12 +35,22 @@ _WARM = 0.05  # seconds of calls before the first sample of a case
 class Variant(NamedTuple):
     """One way a library can run a case: `run` is timed; `check` calls it from a known state and sums up the result.
 
-    `note` says, after a call, what ran (the implementation chosen), or "".
+    `note` says, after a call, what ran (the implementation chosen), or "". `finish` waits for calls that return before
+    their work is done; its time is part of the sample.
     """
 
     run: Callable[[], Any]
     check: Callable[[], list[float]]
     note: Callable[[], str] = lambda: ""
+    finish: Callable[[], Any] = lambda: None
+
+
+Makers = dict[str, Callable[[], Variant]]  # the forms of a training case, each made when it is wanted
+
+
+def every(trainer: Callable[[Case], Makers]) -> Callable[[Case], dict[str, Variant]]:
+    """The builder that makes all forms of a training case."""
+    return lambda case: {name: make() for name, make in trainer(case).items()}
 
 
 def digest(array: Array) -> list[float]:
@@ -79,12 +89,14 @@ class _Timed:
         start = time.perf_counter()
         for _ in range(loops):
             run()
+        self.variant.finish()
         return time.perf_counter() - start
 
     def measure(self, seconds: float) -> dict[str, Any]:
         """Samples for about `seconds`, at least one, after a call that wakes threads and caches."""
         if self.first < 0.3:  # a longer call needs no waking
             self.variant.run()
+            self.variant.finish()
         end = time.perf_counter() + seconds
         samples = [self._seconds(self.loops) / self.loops]
         while time.perf_counter() < end:
@@ -102,7 +114,7 @@ class _Server:
         command = request["cmd"]
         if command == "hello":
             try:
-                self.module = importlib.import_module(_MODULES[self.library])
+                self.module = importlib.import_module(MODULES[self.library])
             except ImportError as error:
                 return {"absent": str(error)}
             return {"library": self.library, **self.module.start(self.threads)}

@@ -122,6 +122,25 @@ py::object copy_result(const View& v) {
     return out;
 }
 
+// A read-only array on the program's own memory, which it keeps alive; the next replay writes there.
+py::object window_on(const View& v, PyProgram& p) {
+    const auto& api = py::detail::npy_api::get();
+    const int number[] = {py::detail::npy_api::NPY_FLOAT_, py::detail::npy_api::NPY_DOUBLE_,
+                          sizeof(long) == 8 ? py::detail::npy_api::NPY_LONG_ : py::detail::npy_api::NPY_LONGLONG_,
+                          py::detail::npy_api::NPY_INT_};
+    Py_intptr_t shape[kMaxDims], strides[kMaxDims];
+    for (i32 i = 0; i < v.ndim; ++i) {
+        shape[i] = v.shape[i];
+        strides[i] = v.stride[i] * kItem[v.dtype];
+    }
+    PyObject* array = api.PyArray_NewFromDescr_(api.PyArray_Type_, api.PyArray_DescrFromType_(number[v.dtype]), v.ndim,
+                                                shape, strides, v.data, 0, nullptr);
+    if (!array) throw py::error_already_set();
+    py::object out = py::reinterpret_steal<py::object>(array);
+    if (api.PyArray_SetBaseObject_(array, py::cast(&p).release().ptr()) < 0) throw py::error_already_set();
+    return out;
+}
+
 void execute(PyProgram& p, u64 key, u64 counter) {
     char message[512];
     if (const char* error = p.program->check_inputs(message, sizeof message)) throw py::value_error(error);
@@ -135,7 +154,8 @@ void execute(PyProgram& p, u64 key, u64 counter) {
     PyEval_RestoreThread(released);
 }
 
-py::list replay(PyProgram& p, const py::tuple& inputs, u64 key, u64 counter) {
+// The results; the first `windows` of them as windows, the others as copies.
+py::list replay(PyProgram& p, const py::tuple& inputs, u64 key, u64 counter, size_t windows) {
     if (p.busy.exchange(true)) throw std::runtime_error("capture: this program is running on another thread");
     struct Release {
         std::atomic<bool>& flag;
@@ -145,7 +165,9 @@ py::list replay(PyProgram& p, const py::tuple& inputs, u64 key, u64 counter) {
     for (size_t i = 0; i < p.inputs.size(); ++i) load_input(p, i, inputs[i]);
     execute(p, key, counter);
     py::list out(p.results.size());
-    for (size_t i = 0; i < p.results.size(); ++i) out[i] = copy_result(p.results[i]);
+    for (size_t i = 0; i < p.results.size(); ++i) {
+        out[i] = i < windows ? window_on(p.results[i], p) : copy_result(p.results[i]);
+    }
     return out;
 }
 
@@ -309,7 +331,7 @@ void define_program(py::module_& m) {
     py::class_<Guard>(m, "Guard").def(py::init(&make_guard), py::arg("facts")).def("check", &check_guard);
     py::class_<PyProgram>(m, "Program")
         .def(py::init(&make_program), py::arg("recording"), py::arg("results"), py::arg("inputs"))
-        .def("replay", &replay, py::arg("inputs"), py::arg("key"), py::arg("counter"))
+        .def("replay", &replay, py::arg("inputs"), py::arg("key"), py::arg("counter"), py::arg("windows") = 0)
         .def("replay_if", &replay_if, py::arg("guard"), py::arg("input"))
         .def("holds", &holds, py::arg("inputs"), py::arg("which"))
         .def("start_patch",

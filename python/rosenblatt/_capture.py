@@ -14,21 +14,19 @@ each replay. What cannot be replayed is refused with the reason: values read ins
 from __future__ import annotations
 
 import contextlib
-import dis
 import functools
-import inspect
 import os
 import sys
 import threading
-import types
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _core, autograd
+from ._reads import Fact, reads
 from .ops.random import stream
 from .tensor import Array, Tensor, wrap
 
@@ -132,57 +130,18 @@ def refuse_read(what: str) -> None:
 _MISSING = object()
 
 
-def _names(step: Any) -> Iterator[tuple[Any, Any, Any]]:
-    """(holder, key, value) of what the step's Python code reads and does not assign: closure cells, globals, and the
-    attributes it names of the objects behind them; for functions outside this package that it calls, too."""
-    functions, seen = [(step, 0)], set()
-    while functions:
-        function, depth = functions.pop()
-        owner = getattr(function, "__self__", None)
-        function = getattr(function, "__func__", function)
-        code = getattr(function, "__code__", None)
-        if not isinstance(code, types.CodeType) or code in seen:
-            continue
-        seen.add(code)
-        read: set[Any] = set()
-        written: set[Any] = set()
-        codes = [code]
-        for c in codes:
-            codes += [k for k in c.co_consts if isinstance(k, types.CodeType)]
-            for i in dis.get_instructions(c):
-                (written if i.opname.startswith(("STORE_", "DELETE_")) else read).add(i.argval)
-        found: list[tuple[Any, Any, Any]] = []
-        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            with contextlib.suppress(ValueError):  # a cell not filled yet
-                found.append((cell, name, cell.cell_contents))
-        names = function.__globals__
-        found += [(names, n, names[n]) for n in sorted(n for n in read if isinstance(n, str) and n in names)]
-        for holder, name, value in found:
-            if name not in written:
-                yield holder, name, value
-        for value in [owner] + [v for _, _, v in found]:
-            if isinstance(value, (types.FunctionType, types.MethodType)) and depth < 4:
-                if not (value.__module__ or "").startswith("rosenblatt."):
-                    functions.append((value, depth + 1))
-            elif value is not None and not isinstance(value, (dict, list, type)):
-                for name in sorted(n for n in read - written if isinstance(n, str)):
-                    static = inspect.getattr_static(value, name, _MISSING)
-                    if static is _MISSING or isinstance(static, (types.ModuleType, type)):
-                        continue
-                    if name in getattr(value, "__dict__", ()) or not hasattr(type(static), "__get__"):
-                        yield value, name, static
-
-
+_COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
 _REMEMBERED = ("_flat", "_captured_forward")  # what a module keeps only to be quick
 
 
 class _Facts:
     """Collects what a program takes for granted: (holder, key, value) for `_core.Guard`, and the tensors concerned."""
 
-    def __init__(self, record: _Record, step: Any) -> None:
-        self.found: list[tuple[Any, Any, Any]] = []
+    def __init__(self, record: _Record, step: Any, args: Iterable[Any]) -> None:
+        self.found: list[Fact] = []
         self.tensors: dict[int, Tensor] = {}
-        for holder, key, value in _names(step):
+        self.arrays: dict[int, Array] = {}
+        for holder, key, value in reads(step, args, [m.forward for m in record.modules.values()]):
             self.found.append((holder, key, value))
             for v in value if isinstance(value, (list, tuple)) else (value,):
                 self._tensor(v)
@@ -208,6 +167,8 @@ class _Facts:
     def _tensor(self, value: Any) -> None:
         if isinstance(value, Tensor):
             self.tensors[id(value)] = value
+        elif isinstance(value, np.ndarray):
+            self.arrays[id(value)] = value
 
     def _content(self, value: Any) -> None:
         """The entries of a dict or list, one level deep, and its length."""
@@ -219,10 +180,11 @@ class _Facts:
             self.found.append((value, key, v))
             self._tensor(v)
 
-    def since(self, before: _Facts) -> list[tuple[Any, Any, Any]]:
-        """The facts but those that the step itself changed since `before`."""
+    def since(self, before: _Facts) -> list[Fact]:
+        """The facts, each once, but those that the step itself changed since `before`."""
         old = {(id(h), k): v for h, k, v in before.found}
-        return [(h, k, v) for h, k, v in self.found if _same(old.get((id(h), k), v), v)]
+        now = {(id(h), k): (h, k, v) for h, k, v in self.found}
+        return [(h, k, v) for h, k, v in now.values() if _same(old.get((id(h), k), v), v)]
 
     def modes(self) -> list[Any]:
         """Training modes and wishes for gradients, in order."""
@@ -243,8 +205,14 @@ class _Program:
     """A replayable step for one signature."""
 
     def __init__(
-        self, record: _Record, inputs: list[Array], unproven: list[int], facts: _Facts, before: _Facts,
+        self,
+        record: _Record,
+        inputs: list[Array],
+        unproven: list[int],
+        facts: _Facts,
+        before: _Facts,
         without: list[Tensor],
+        constants: bool,
     ) -> None:
         self.steady: list[Any] | None = None  # what the optimisers' scalars depend on, as of the last patch
         self.outputs = record.outputs
@@ -260,6 +228,7 @@ class _Program:
             if t.grad is not None and record.native.born(t.grad._data):
                 (self.cleared if id(t) in updated else self.given).append(t)
         extra = [t.grad._data for t in self.given if t.grad is not None]
+        self.own_results = len(record.results)
         self.native = _core.Program(record.native, record.results + extra, inputs)
         for t in self.cleared:
             t.grad = None
@@ -268,12 +237,17 @@ class _Program:
         self.facts = kept
         self.guard = _core.Guard(kept)
         self.hooks = _hooks(facts.tensors.values())
+        # Constants of the step may be copies, in another dtype, of arrays that it refers to.
+        arrays = facts.arrays.values() if constants else ()
+        self.converted = [(a, a.tobytes()) for a in arrays if a.dtype not in _COMPUTED]
 
     def mismatch(self) -> str:
-        """"" when everything is as it was recorded, else the name of the first thing that is not."""
+        """ "" when everything is as it was recorded, else the name of the first thing that is not."""
         i = self.guard.check()
         if i >= 0:
             return str(self.facts[i][1]) or "a variable of the step"
+        if self.converted and any(a.tobytes() != content for a, content in self.converted):
+            return "an array of the step"
         if (autograd._any_hooks or self.hooks) and self.hooks != _hooks(self.watched):
             return "hooks"
         return ""
@@ -287,11 +261,11 @@ class _Program:
         """(guard, native program) of a step from one array to one tensor that changes nothing, for `replay_if`: layer
         modes are left out of the guard. None for any other step."""
         changes = self.updates or self.optimizers or self.advance or self.cleared or self.given or self.unproven
-        if changes or self.hooks or len(self.inputs) != 1 or self.outputs != ("tensor", 0):
+        if changes or self.hooks or self.converted or len(self.inputs) != 1 or self.outputs != ("tensor", 0):
             return None
         return _core.Guard([f for f in self.facts if f[1] != "training"]), self.native
 
-    def run(self, arrays: list[Array]) -> Any:
+    def run(self, arrays: list[Array], copy: bool = True) -> Any:
         """Results of one replay; `_MISSING`, with nothing changed, when an optimiser's state was replaced."""
         native = self.native
         begun = 0
@@ -318,7 +292,7 @@ class _Program:
                     moved = native.stop_patch()
             self.steady = None if moved else steady
             if not moved:
-                results = native.replay(tuple(arrays), stream.key, stream.counter)
+                results = native.replay(tuple(arrays), stream.key, stream.counter, 0 if copy else self.own_results)
                 done = True
         finally:
             if not done:
@@ -402,6 +376,15 @@ def _after(result: Any, reason: str) -> CaptureError:
     return error
 
 
+def _constant(value: Any) -> Any:
+    """A key for an argument that is no array: equal for equal values of one type; zeros differ by their sign."""
+    if type(value) is float:
+        return float, value.hex()
+    if type(value) is tuple:
+        return tuple, tuple(map(_constant, value))
+    return type(value), value.tobytes() if isinstance(value, np.generic) else value
+
+
 class _Entry:
     """Progress of one signature: eager runs, the first record, then programs (one for each layer mode)."""
 
@@ -416,7 +399,7 @@ class _Entry:
 class Captured:
     """What `capture` returns; call it like the step, with positional arguments. Calls from several threads queue."""
 
-    def __init__(self, step: Callable[..., Any], max_programs: int = 8) -> None:
+    def __init__(self, step: Callable[..., Any], max_programs: int = 8, copy: bool = True) -> None:
         if not callable(step):
             raise TypeError(f"capture: expected a function, got {type(step).__name__}")
         if isinstance(max_programs, bool) or not isinstance(max_programs, int) or max_programs < 1:
@@ -427,6 +410,7 @@ class Captured:
         self._observers = _observers
         self._step = step
         self._limit = max_programs
+        self._copy = bool(copy)
         self._entries: OrderedDict[Any, _Entry] = OrderedDict()
         self._lock = threading.RLock()
         self.replays = 0
@@ -451,10 +435,8 @@ class Captured:
                     )
                 arrays.append(data)
                 key.append((data.shape, data.dtype.char, data is a))
-            elif type(a) is float:
-                key.append((float, a.hex()))  # tells 0.0 from -0.0
             else:
-                key.append((type(a), a))
+                key.append(_constant(a))
         signature = tuple(key)
         try:
             entry = self._entries.get(signature)
@@ -469,7 +451,7 @@ class Captured:
         for program in entry.programs:
             why = program.mismatch()
             if not why and (not program.unproven or program.native.holds(arrays, program.unproven)):
-                result = program.run(arrays)
+                result = program.run(arrays, self._copy)
                 if result is not _MISSING:
                     self.replays += 1
                     self.latest = program
@@ -505,7 +487,8 @@ class Captured:
                 inner.append(next(buffers))
             else:
                 inner.append(a)
-        before = None if first is None else _Facts(first, self._step)
+        objects = [a for a in args if not isinstance(a, (Tensor, np.ndarray))]
+        before = None if first is None else _Facts(first, self._step, objects)
         if first is not None and before is not None and first.modes != before.modes():
             first = before = entry.record = None  # a layer changed between training and evaluation, or was frozen
             entry.before = [b.tobytes() for b in entry.inputs]
@@ -513,7 +496,7 @@ class Captured:
         record, result = self._record(inner, first, entry.inputs)
         if first is None or before is None:
             entry.record = record
-            record.modes = _Facts(record, self._step).modes()
+            record.modes = _Facts(record, self._step, objects).modes()
             return _copied(result)
         try:
             difference, constants = first.native.difference(record.native, first.results, record.results)
@@ -529,7 +512,8 @@ class Captured:
         if constants or _numbers(record.outputs):
             unproven = [i for i, b in enumerate(entry.inputs) if b.tobytes() == entry.before[i]]
         copy = _copied(result)
-        program = _Program(record, entry.inputs, unproven, _Facts(record, self._step), before, without)
+        facts = _Facts(record, self._step, objects)
+        program = _Program(record, entry.inputs, unproven, facts, before, without, constants)
         entry.programs = [*entry.programs[-1:], program]
         entry.record, entry.runs, entry.inputs, entry.before = None, 0, [], []
         if os.environ.get("RB_TRACE") == "program":
@@ -580,7 +564,7 @@ def _copied(result: Any) -> Any:
     return _unflatten(form, [np.array(a) for a in arrays])
 
 
-def capture(step: Callable[..., Any], max_programs: int = 8) -> Captured:
+def capture(step: Callable[..., Any], max_programs: int = 8, copy: bool = True) -> Captured:
     """`step` as a function replayed natively from its fourth call per signature on.
 
     Parameters
@@ -589,6 +573,8 @@ def capture(step: Callable[..., Any], max_programs: int = 8) -> Captured:
         arrays, numbers or tuples, lists, dicts of them (results are copies without gradients)
     max_programs : signatures kept, the one unused longest is dropped first; a last partial batch is a signature of
         its own
+    copy : results are the caller's to keep. With False a replay returns read-only windows on the program's own memory,
+        which hold until the next replay: for large results that are looked at and dropped
 
     Gradients that an update inside the step has used are gone after a replay (`.grad` is None); those of a step without
     an update are left as an eager step leaves them. What changes between calls (weights, options, layer modes, numbers
@@ -597,4 +583,4 @@ def capture(step: Callable[..., Any], max_programs: int = 8) -> Captured:
     Raises CaptureError when the step cannot be replayed faithfully: it reads a value (`item()`, `bool()`, printing),
     its calls differ from run to run, or it computes outside `rosenblatt.ops`.
     """
-    return Captured(step, max_programs)
+    return Captured(step, max_programs, copy)

@@ -1,0 +1,402 @@
+"""Capture: every optimiser, what callers do between replays, and the traps that remain (docs/capture.md)."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+
+import numpy as np
+import pytest
+from capture_runs import F32, OPTIMIZERS, WARM, Pair, batch, small
+
+import rosenblatt as rb
+from rosenblatt import _core, nn, ops, optim
+
+# --- every optimiser
+
+EVERY = {
+    "sgd": lambda p: optim.SGD(p, lr=0.05),
+    "momentum": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, dampening=0.2, weight_decay=0.01),
+    "nesterov of sgd": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
+    "Nesterov": lambda p: optim.Nesterov(p, lr=0.05),
+    "Adam": lambda p: optim.Adam(p, lr=0.01, weight_decay=0.01),
+    "AdamW": lambda p: optim.AdamW(p, lr=0.01),
+    "RMSprop": lambda p: optim.RMSprop(p, lr=0.01, momentum=0.9, centered=True),
+    "Adagrad": lambda p: optim.Adagrad(p, lr=0.05),
+    "Adadelta": lambda p: optim.Adadelta(p),
+    "DeltaBarDelta": lambda p: optim.DeltaBarDelta(p, lr=0.05),
+    "ProjectedGD": lambda p: optim.ProjectedGD(p, 0.05, optim.Box(-0.5, 0.5)),
+    "maximize": lambda p: optim.SGD(p, lr=0.01, maximize=True),
+    "clipvalue": lambda p: optim.Adam(p, lr=0.01, clipvalue=0.01),
+    "clipnorm": lambda p: optim.SGD(p, lr=0.05, clipnorm=0.05),
+    "global_clipnorm": lambda p: optim.SGD(p, lr=0.05, global_clipnorm=0.05),
+    "constraint": lambda p: optim.SGD(p, lr=0.05, constraint=optim.MaxNorm(0.8)),
+    "groups": lambda p: optim.SGD(
+        [{"params": next(p), "lr": 0.1}, {"params": list(p), "momentum": 0.5}], lr=0.01
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def every(monkeypatch):
+    for name, make in EVERY.items():
+        monkeypatch.setitem(OPTIMIZERS, name, make)
+
+
+def test_every_optimiser_is_among_them():
+    listed = {type(make(small().parameters())).__name__ for make in EVERY.values()}
+    first_order = {
+        name for name in optim.__all__
+        if isinstance(kind := getattr(optim, name), type) and issubclass(kind, optim.Optimizer)
+    } - {"Optimizer", "LBFGS", "ConjugateGradient", "GeneticSearch"}  # fmt: skip
+    assert listed == first_order
+
+
+@pytest.mark.parametrize("name", sorted(EVERY))
+def test_twenty_steps_with_every_optimiser_have_the_bits_of_eager_steps(every, name):
+    pair = Pair(optimizer=name)
+    start = pair.runs[0].bits()
+    for i in range(20):
+        pair.train(*batch(i))
+    assert pair.step.replays == 20 - WARM
+    assert pair.runs[0].bits() != start
+
+
+@pytest.mark.parametrize("name", sorted(EVERY))
+def test_every_number_of_an_optimiser_may_change_between_replays(every, name):
+    """As data: the program stays, and the bits are those of eager steps."""
+    pair = Pair(optimizer=name)
+    for i in range(5):
+        pair.train(*batch(i))
+    groups = pair.runs[0].optimizer.param_groups
+    numbers = [(g, k) for g, group in enumerate(groups) for k, v in group.items() if type(v) is float]
+    numbers += [(g, "betas") for g, group in enumerate(groups) if "betas" in group]
+    assert any(k == "lr" for _, k in numbers)
+    for i, (g, key) in enumerate(numbers):
+        before = [run.bits() for run in pair.runs]
+        for run in pair.runs:
+            value = run.optimizer.param_groups[g][key]
+            run.optimizer.param_groups[g][key] = (0.5, 0.6) if key == "betas" else value * 0.5
+        pair.train(*batch(10 + i))
+        assert pair.runs[0].bits() != before[0]
+    assert pair.step.replays == 5 - WARM + len(numbers)
+
+
+@pytest.mark.parametrize("kind", [optim.LBFGS, optim.ConjugateGradient])
+def test_methods_that_read_their_losses_are_refused(kind):
+    model = small()
+    optimizer = kind(model.parameters())
+
+    def step(x, y):
+        def closure():
+            optimizer.zero_grad()
+            loss = ops.cross_entropy(model(rb.Tensor(x)), y)
+            loss.backward()
+            return loss
+
+        return optimizer.step(closure)
+
+    captured = rb.capture(step)
+    with pytest.raises(rb.CaptureError):
+        for i in range(WARM + 1):
+            captured(*batch(i))
+
+
+# --- refused
+
+
+@pytest.mark.parametrize("draw", [
+    lambda rng: rng.standard_normal(6).astype(F32), lambda rng: rng.permutation(6), lambda rng: random.random(),
+], ids=["normal", "permutation", "random"])  # fmt: skip
+def test_random_numbers_of_other_generators_are_refused(draw):
+    rng = np.random.default_rng(0)
+    step = rb.capture(lambda x: ops.mul(x, draw(rng)))
+    with pytest.raises(rb.CaptureError, match=r"computed outside the ops and changed"):
+        for i in range(WARM):
+            step(batch(i)[0])
+
+
+def test_a_noise_level_that_follows_the_number_of_steps_is_refused():
+    layer = nn.Linear(6, 3)
+    optimizer, noise = optim.SGD(layer.parameters(), lr=0.1), nn.GradientNoise(0.01)
+
+    def step(x):
+        optimizer.zero_grad()
+        ops.sum(layer(rb.Tensor(x))).backward()
+        noise(optimizer.parameters)
+        optimizer.step()
+
+    captured = rb.capture(step)
+    with pytest.raises(rb.CaptureError, match="std: the number changed from step to step"):
+        for i in range(WARM):
+            captured(batch(i)[0])
+
+
+def clipping(**options):
+    w = rb.Parameter(np.ones(6, F32))
+    optimizer = optim.SGD([w], lr=1.0)
+    limit = 0.5
+
+    def change(value):
+        nonlocal limit
+        limit = value
+
+    def step(x):
+        optimizer.zero_grad()
+        ops.sum(ops.mul(rb.Tensor(x), w)).backward()
+        optim.clip_grad_norm_(w, limit, **options)
+        optimizer.step()
+
+    return w, rb.capture(step), change
+
+
+def test_a_check_of_the_gradients_norm_is_refused():
+    _, step, _ = clipping(error_if_nonfinite=True)
+    step(batch()[0])
+    with pytest.raises(rb.CaptureError, match="error_if_nonfinite"):
+        step(batch()[0])
+
+
+# --- between replays
+
+
+def test_a_clipping_threshold_changed_between_replays_is_seen():
+    w, step, change = clipping()
+    for i in range(5):
+        step(batch(i)[0] * F32(100))
+    assert step.replays == 2
+    for limit in (0.25, 2.0):
+        change(limit)
+        before = w.data.copy()
+        step(batch(9)[0] * F32(100))
+        assert np.linalg.norm(w.data - before) == pytest.approx(limit, rel=1e-5)
+
+
+def changed_constraint(run):
+    run.optimizer.param_groups[0]["constraint"].high = 0.1
+
+
+def other_constraint(run):
+    run.optimizer.param_groups[0]["constraint"] = optim.Box(-0.1, 0.1)
+
+
+def no_constraint(run):
+    run.optimizer.param_groups[0]["constraint"] = None
+
+
+def clipping_switched_on(run):
+    run.optimizer._clips["clipnorm"] = 1e-3
+
+
+@pytest.mark.parametrize("change", [changed_constraint, other_constraint, no_constraint, clipping_switched_on])
+def test_constraints_and_clipping_changed_between_replays_are_seen(every, change):
+    pair = Pair(optimizer="constraint")
+    for i in range(5):
+        pair.train(*batch(i))
+    pair.both(change)
+    for i in range(5, 10):
+        pair.train(*batch(i))
+    assert pair.step.replays == 2 + 2
+
+
+def test_parameters_that_join_the_optimiser_are_seen(monkeypatch):
+    monkeypatch.setitem(OPTIMIZERS, "some", lambda p: optim.SGD([next(p), next(p)], lr=0.1))
+    pair = Pair(optimizer="some")
+    last = pair.runs[0].model[1].weight.data.copy()
+    for i in range(10):
+        if i == 5:
+            assert np.array_equal(pair.runs[0].model[1].weight.data, last)
+            for run in pair.runs:
+                run.optimizer.zero_grad()
+                run.optimizer.add_param_group({"params": list(run.model[1].parameters())})
+        pair.both(lambda run: run.model.zero_grad())
+        pair.train(*batch(i))
+    assert not np.array_equal(pair.runs[1].model[1].weight.data, last)
+    assert pair.step.replays == 2 + 2
+
+
+def test_a_hook_removed_between_replays_runs_no_more():
+    pair = Pair()
+    handles = [run.model[0].weight.register_hook(lambda g: ops.mul(g, 0.5)) for run in pair.runs]
+    for i in range(10):
+        if i == 5:
+            for handle in handles:
+                handle.remove()
+        pair.train(*batch(i))
+    assert pair.step.replays == 2 + 2
+
+
+def test_a_loss_scale_in_an_array_is_data():
+    w = rb.Parameter(np.zeros(6, F32))
+    optimizer, scale = optim.SGD([w], lr=1.0), rb.Tensor(np.array(1.0, F32))
+
+    @rb.capture
+    def step(x, factor):
+        optimizer.zero_grad()
+        (ops.sum(ops.mul(rb.Tensor(x), w)) * scale * rb.Tensor(factor)).backward()
+        optimizer.step()
+
+    for i in range(8):
+        before, x = w.data.copy(), np.ones((1, 6), F32)
+        scale.data[...] = i
+        step(x, np.array(i + 1.0, F32))
+        assert np.array_equal(before - w.data, np.full(6, i * (i + 1.0), F32))
+    assert step.replays == 8 - WARM
+
+
+def test_gradients_accumulated_within_the_step():
+    model = small()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    other = small()
+    other.load_state_dict(model.state_dict())
+    reference = optim.SGD(other.parameters(), lr=0.1)
+
+    def step(x, y, model=model, optimizer=optimizer):
+        optimizer.zero_grad()
+        for half in (slice(0, 2), slice(2, 4)):
+            ops.cross_entropy(model(rb.Tensor(x[half])), y[half]).backward()
+        optimizer.step()
+
+    captured = rb.capture(lambda x, y: step(x, y))
+    for i in range(8):
+        captured(*batch(i))
+        step(*batch(i), model=other, optimizer=reference)
+    assert captured.replays == 8 - WARM
+    for a, b in zip(model.parameters(), other.parameters(), strict=True):
+        assert a.data.tobytes() == b.data.tobytes()
+
+
+def test_inputs_may_be_refilled_freed_and_the_same_array_twice():
+    step = rb.capture(lambda a, b: ops.sub(ops.mul(a, 2.0), b))
+    x, y = np.empty((4, 6), F32), np.empty((4, 6), F32)  # a loader's buffers
+    for i in range(6):
+        x[...], y[...] = batch(i)[0], batch(i + 1)[0]
+        assert step(x, y).tobytes() == (batch(i)[0] * F32(2) - batch(i + 1)[0]).tobytes()
+    del x, y
+    gc.collect()
+    for i in range(6, 9):
+        z = batch(i)[0]
+        assert step(z, z).tobytes() == (z * F32(2) - z).tobytes()
+    assert step.replays == 9 - WARM
+
+
+def test_results_of_earlier_replays_stay_and_views_come_back_whole():
+    @rb.capture
+    def step(x):
+        y = ops.relu(x)
+        return y[1:], y[:, ::-2], ops.transpose(rb.Tensor(y)), ops.reshape(y, (-1,)), y[0, 0:0]
+
+    results = [step(batch(i)[0]) for i in range(9)]
+    assert step.replays == 9 - WARM
+    for i, (a, b, c, d, e) in enumerate(results):
+        y = np.maximum(batch(i)[0], 0)
+        assert np.array_equal(a, y[1:]) and np.array_equal(b, y[:, ::-2]) and e.size == 0
+        assert np.array_equal(c.data, y.T) and np.array_equal(d, y.reshape(-1))
+
+
+def test_a_step_of_no_examples():
+    step = rb.capture(lambda x: ops.sum(ops.relu(x), axis=0))
+    for n in (0, 3):
+        for _ in range(WARM + 1):
+            assert np.array_equal(step(batch(0, n)[0]), np.maximum(batch(0, n)[0], 0).sum(0, dtype=F32)) or n == 3
+    assert step.replays == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_replays_and_records(run_python):
+    code = """
+import os
+import numpy as np, rosenblatt as rb
+rb.set_num_threads(2)
+layer = rb.nn.Linear(64, 512)
+step = rb.capture(lambda x: layer(rb.Tensor(x)))
+x = np.random.default_rng(0).standard_normal((256, 64)).astype(np.float32)
+for _ in range(5):
+    expected = step(x).data.tobytes()
+child = os.fork()
+if child == 0:
+    same = [step(x).data.tobytes() == expected, step.replays == 3]
+    for _ in range(5):
+        other = step(x[:100]).data.tobytes()
+    with rb.no_grad():
+        same += [step.replays == 5, other == layer(rb.Tensor(x[:100])).data.tobytes()]
+    os._exit(0 if all(same) else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert step(x).data.tobytes() == expected
+print("good")
+"""
+    assert run_python(code).stdout.strip() == "good"
+
+
+def test_numbers_as_arguments_that_differ_in_every_call_keep_the_step_eager():
+    calls = []
+
+    @rb.capture
+    def step(x, k):
+        calls.append(k)
+        return ops.mul(x, k)
+
+    for i in range(20):
+        x, _ = batch(i)
+        assert step(x, 1.0 + i).tobytes() == (x * F32(1.0 + i)).tobytes()
+    assert step.replays == 0 and len(calls) == 20 and not step.programs
+
+
+# --- traps: what capture cannot see; these show it
+
+
+@pytest.mark.parametrize("decide", [
+    lambda x: float(ops.sum(x)) > 0, lambda x: ops.sum(rb.Tensor(x)).data > 0, lambda x: x.sum() > 0,
+], ids=["result of an op on arrays", "data of a tensor", "numpy"])  # fmt: skip
+def test_trap_branches_on_arrays_are_decided_while_recording(decide):
+    step = rb.capture(lambda x: ops.relu(x) if decide(x) else ops.neg(x))
+    x = np.abs(batch()[0])
+    for _ in range(5):
+        step(x)
+    assert not step(-x).any()  # eager: x
+
+
+def test_trap_what_is_reached_by_computed_names_or_as_a_whole_is_constant():
+    class Options:
+        factor = 1.0
+
+    options, factors, names = Options(), [1.0, 1.0], ["factor"]
+    by_name = rb.capture(lambda x: ops.mul(x, getattr(options, names[0])))
+    in_loop = rb.capture(lambda x: [x := ops.mul(x, f) for f in factors][-1])
+    x, _ = batch()
+    for i in range(5):
+        by_name(batch(i)[0]), in_loop(batch(i)[0])
+    options.factor, factors[0] = 2.0, 2.0
+    for step in (by_name, in_loop):
+        assert step(x).tobytes() == x.tobytes()  # eager: 2 x
+        assert step.replays == 3
+
+
+def test_trap_targets_in_a_range_are_checked_while_recording_only():
+    step = rb.capture(lambda x, t: ops.bce_with_logits(rb.Tensor(x), t))
+    for i in range(5):
+        x, _ = batch(i)
+        step(x, np.full_like(x, i / 10))
+    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+        ops.bce_with_logits(rb.Tensor(x), np.full_like(x, 5))
+    assert np.isfinite(step(x, np.full_like(x, 5)).item())
+    assert step.replays == 3
+
+
+def test_trap_implementations_are_chosen_when_recorded_or_when_the_threads_change():
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 64, 64)).astype(F32)
+    rb.set_num_threads(1)
+    step = rb.capture(lambda x: ops.matmul(x, w))
+    for _ in range(5):
+        fast = step(x).tobytes()
+    _core.force_impl("gemm", "ref")
+    try:
+        forced = ops.matmul(x, w).tobytes()
+        assert step(x).tobytes() == fast
+        rb.set_num_threads(2)
+        assert step(x).tobytes() == forced
+    finally:
+        _core.force_impl("gemm", "")
+    assert forced != fast
