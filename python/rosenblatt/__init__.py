@@ -20,14 +20,15 @@ from .ops.random import manual_seed
 from .tensor import Parameter, Tensor, tensor
 
 if TYPE_CHECKING:
-    from . import data, io, metrics, models, nn, optim, train, viz
+    from . import data, distributed, io, metrics, models, nn, optim, train, viz
+    from .train.profile import profile
 
-_LAZY = ("cli", "data", "io", "metrics", "models", "nn", "optim", "train", "viz")
+_LAZY = ("cli", "data", "distributed", "io", "metrics", "models", "nn", "optim", "train", "viz")
 
 __all__ = [
     "CaptureError", "Captured", "Function", "Parameter", "Tensor", "__version__", "capture", "checkpoint",
-    "data", "detect_anomaly", "enable_grad", "get_num_threads", "grad", "gradcheck", "io", "is_grad_enabled",
-    "manual_seed", "mark_written", "metrics", "models", "nn", "no_grad", "ops", "optim", "set_num_threads",
+    "data", "detect_anomaly", "distributed", "enable_grad", "get_num_threads", "grad", "gradcheck", "io", "is_grad_enabled",
+    "manual_seed", "mark_written", "metrics", "models", "nn", "no_grad", "ops", "optim", "profile", "set_num_threads",
     "show_config", "stop_gradient", "tensor", "train", "viz",
 ]
 
@@ -35,8 +36,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"{__name__}.{name}")
+    if name == "profile":
+        return importlib.import_module(f"{__name__}.train").profile
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, "profile"})

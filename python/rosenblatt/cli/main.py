@@ -130,6 +130,11 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--check-finite", action="store_true", help="stop at the first NaN or infinity, naming the layer"
     )
+    train.add_argument(
+        "--histograms", action="store_true",
+        help="record norms and histograms of weights, gradients and activations after every epoch, for the report",
+    )
+    train.add_argument("--tensorboard", metavar="FOLDER", help="write TensorBoard event files; needs tensorboardX")
     train.add_argument("--quiet", action="store_true", help="print only the result")
     train.set_defaults(run=_train)
 
@@ -163,9 +168,10 @@ def _list(_: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from ..distributed.launch import launch
     from .train import train
 
-    return train(options)
+    return launch(train, options)
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -186,7 +192,7 @@ def _info(options: argparse.Namespace) -> int:
     return info(options.what)
 
 
-def _user_errors() -> tuple[type[BaseException], ...]:
+def user_errors() -> tuple[type[BaseException], ...]:
     """What the user can mend: wrong options, files that do not fit, missing extras, disks that refuse."""
     from ..data.dataset import DataError
     from ..io.checkpoint import CheckpointError
@@ -232,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if isinstance(error, _user_errors()):
+        if isinstance(error, user_errors()):
             return _fail(error)
         raise
 

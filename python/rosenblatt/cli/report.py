@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -143,10 +144,14 @@ def write(
     folder: Path, config: Mapping[str, Any], history: Mapping[str, Any], test: Dataset,
     measured: tuple[float, float, Array], model: Any,
 ) -> None:
-    """Write report.html into a run folder. Raises MissingExtraError without matplotlib, OSError."""
+    """Write report.html into a run folder, with the histograms that lie in it.
+
+    Raises MissingExtraError without matplotlib, UsageError for damaged histograms, OSError.
+    """
     from ..viz import write_report
 
-    write_report(folder / runs.REPORT, _page(config, history, test, measured, model))
+    page = _page(config, history, test, measured, model)
+    write_report(folder / runs.REPORT, dataclasses.replace(page, records=runs.read_histograms(folder)))
 
 
 def report(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
     config.json           every option, seed, version, ISA and thread count, and the result
     history.json          the curves
     weights.safetensors   PyTorch's layout
+    histograms.json       norms and histograms of the layers, with --histograms
     report.html           one self-contained page; needs matplotlib, and can be written later (`rosenblatt report`)
 
 Each file is written atomically. `config.json` is written after the weights and the curves: a folder that has one is
@@ -25,10 +26,14 @@ from .main import UsageError
 
 if TYPE_CHECKING:
     from ..nn import Module
+    from ..train import HistogramRecord
 
-__all__ = ["clear", "load_run", "new_folder", "read_config", "read_history", "set_threads", "write_json"]
+__all__ = [
+    "clear", "load_run", "new_folder", "read_config", "read_histograms", "read_history", "set_threads", "write_json",
+]
 
 CONFIG, HISTORY, WEIGHTS, REPORT = "config.json", "history.json", "weights.safetensors", "report.html"
+HISTOGRAMS = "histograms.json"
 _MAX_VALUES = 2**26  # in one sample: what a damaged configuration may ask for
 
 
@@ -64,7 +69,7 @@ def new_folder(wanted: str | None, name: str, overwrite: bool = False) -> Path:
 
 def clear(folder: Path) -> None:
     """Remove what an earlier run left in the folder, its configuration first; other files stay."""
-    for name in (CONFIG, REPORT, HISTORY, WEIGHTS):
+    for name in (CONFIG, REPORT, HISTORY, WEIGHTS, HISTOGRAMS):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -126,6 +131,22 @@ def read_history(folder: str | Path) -> dict[str, list[float]]:
     if "epoch" not in history or any(len(v) != len(history["epoch"]) for v in history.values()):
         raise UsageError(f"{file}: damaged: expected curves as long as 'epoch'")
     return history
+
+
+def read_histograms(folder: str | Path) -> list[HistogramRecord]:
+    """The records of --histograms, none when there is no file. Raises UsageError naming the file that is damaged."""
+    from ..train import HistogramRecord
+
+    if not (Path(folder) / HISTOGRAMS).exists():
+        return []
+    file, content = _read_json(folder, HISTOGRAMS)
+    records = content.get("records")
+    if not isinstance(records, list):
+        raise UsageError(f"{file}: damaged: expected a list as 'records'")
+    try:
+        return [HistogramRecord.from_json(entry) for entry in records]
+    except ValueError as error:
+        raise UsageError(f"{file}: damaged: {error}") from None
 
 
 def load_run(folder: str | Path) -> tuple[Module, dict[str, Any]]:

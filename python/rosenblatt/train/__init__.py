@@ -1,7 +1,9 @@
-"""Training: `fit`, `predict`, `evaluate`, callbacks, progress, `summary`."""
+"""Training: `fit`, `predict`, `evaluate`, callbacks, ensembles, progress, `summary`, `profile`."""
 
 from .callbacks import Callback, History, LearningRateSchedule
+from .ensemble import Ensemble
 from .fit import NonFiniteError, evaluate, fit, predict
+from .histograms import HistogramRecord, Histograms
 from .loader import Loader
 from .monitors import (
     CSVLogger,
@@ -13,8 +15,10 @@ from .monitors import (
     StopWhen,
     TerminateOnNaN,
 )
+from .profile import LayerProfile, OpProfile, Profile, profile
 from .progress import Progress
 from .summary import LayerRow, Summary, summary
+from .tensorboard import TensorBoard
 from .trainer import Trainer
 from .tuning import (
     RateRange,
@@ -29,9 +33,9 @@ from .tuning import (
 )
 
 __all__ = [
-    "CSVLogger", "Callback", "EarlyStopping", "History", "LambdaCallback", "LayerRow", "LearningRateSchedule",
-    "LearningRateScheduler", "Loader", "ModelCheckpoint", "NonFiniteError", "Progress", "RateRange",
-    "ReduceLROnPlateau", "StopWhen", "Summary", "TerminateOnNaN", "Trainer", "Trial", "cross_validate", "evaluate",
-    "fit", "grid", "k_fold", "learning_rate_range", "predict", "random_choices", "search", "successive_halving",
-    "summary",
+    "CSVLogger", "Callback", "EarlyStopping", "Ensemble", "HistogramRecord", "Histograms", "History", "LambdaCallback",
+    "LayerProfile", "LayerRow", "LearningRateSchedule", "LearningRateScheduler", "Loader", "ModelCheckpoint",
+    "NonFiniteError", "OpProfile", "Profile", "Progress", "RateRange", "ReduceLROnPlateau", "StopWhen", "Summary",
+    "TensorBoard", "TerminateOnNaN", "Trainer", "Trial", "cross_validate", "evaluate", "fit", "grid", "k_fold",
+    "learning_rate_range", "predict", "profile", "random_choices", "search", "successive_halving", "summary",
 ]

@@ -11,15 +11,21 @@ from .plots import (
     training_curves,
 )
 from .report import Run, confusion_matrix, write_report
+from .samples import augmentation_grid
+from .training import histogram_map, layer_norms, rate_range_curve
 
 __all__ = [
     "Run",
     "activation_curves",
+    "augmentation_grid",
     "capacity_curve",
     "confusion_matrix",
     "error_surface",
     "hidden_activities",
+    "histogram_map",
     "image_grid",
+    "layer_norms",
+    "rate_range_curve",
     "training_curves",
     "write_report",
 ]

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ..io.extras import require
 
-__all__ = ["Series", "image_uri", "limits", "line_chart", "signed_uri"]
+__all__ = ["Series", "figure_uri", "image_uri", "limits", "line_chart", "signed_uri"]
 
 Array = npt.NDArray[Any]
 PURPOSE = "the report of a run"
@@ -151,6 +151,13 @@ def _uri(values: Array, **options: Any) -> str:
     image = require("matplotlib.image", "demo", PURPOSE)
     out = io.BytesIO()
     image.imsave(out, values, format="png", metadata={"Software": None}, **options)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")
+
+
+def figure_uri(figure: Any) -> str:
+    """A matplotlib Figure, for example of `rosenblatt.viz`, as a `data:` address: a PNG on white."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=110, facecolor="white", metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")
 
 

@@ -12,14 +12,18 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ..io.atomic import write_text_atomic
 from ..io.extras import require
-from .figures import PURPOSE, Series, image_uri, line_chart, signed_uri
+from .figures import PURPOSE, Series, figure_uri, image_uri, line_chart, signed_uri
+from .training import histogram_map, layer_norms
+
+if TYPE_CHECKING:
+    from ..train import HistogramRecord
 
 __all__ = ["Run", "confusion_matrix", "write_report"]
 
@@ -58,6 +62,7 @@ border-radius:4px}.confusion{border-collapse:separate;border-spacing:0}.confusio
 img{image-rendering:pixelated;display:block;border-radius:4px;border:1px solid var(--rule)}
 .mistakes figure{width:112px;padding:10px;text-align:left}.mistakes img{width:90px;height:90px;object-fit:contain;
 background:#000;margin-bottom:6px}.mistakes b{color:var(--fg)}.wrong{color:rgb(var(--bad));font-weight:600}
+.wide{margin:0 0 16px}.wide img{max-width:100%;height:auto;image-rendering:auto;border-radius:10px}
 pre{background:var(--card);border:1px solid var(--rule);border-radius:10px;padding:14px 16px;overflow-x:auto;
 font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;margin:0}
 """
@@ -83,6 +88,7 @@ class Run:
     filters : weights of the first layer as [K,R,S,C] images, or None.
     filters_title : what they are.
     environment : versions and machine, as text.
+    records : norms and histograms of the layers, as `train.Histograms` keeps them.
     interrupted : whether training was stopped early by hand.
     """
 
@@ -102,6 +108,7 @@ class Run:
     environment: str = ""
     interrupted: bool = False
     notes: Sequence[str] = field(default_factory=tuple)
+    records: Sequence[HistogramRecord] = field(default_factory=tuple)
 
 
 def confusion_matrix(y_true: Array, y_predicted: Array, classes: int) -> npt.NDArray[np.int64]:
@@ -204,6 +211,24 @@ def _filters(run: Run) -> str:
     )
 
 
+def _layers(run: Run) -> str:
+    """Norms per layer over the epochs, and the histograms of each kind that was recorded."""
+    if not run.records:
+        return ""
+    kinds = [k for k in ("gradients", "activations", "weights") if any(r.kind == k for r in run.records)]
+    parts = [("Root mean square per layer", figure_uri(layer_norms(run.records)))]
+    parts += [(f"Histograms: {k}", figure_uri(histogram_map(run.records, k))) for k in kinds]
+    drawn = "".join(
+        f'<figure class="wide"><figcaption>{title}</figcaption><img alt="{title}" src="{uri}"></figure>'
+        for title, uri in parts
+    )
+    note = (
+        "Observed between the epochs on one sample, in evaluation mode; epoch 0 is before training. Dark lines are "
+        "near the input, light ones near the output."
+    )
+    return f'<h2>Layers</h2><p class="dim">{note}</p>{drawn}'
+
+
 def _mistakes(run: Run, predicted: Array, losses: Array) -> str:
     wrong = np.flatnonzero(predicted != run.y)
     if len(wrong) == 0:
@@ -261,6 +286,7 @@ def render(run: Run) -> str:
         parts.append(f'<div class="two">{_confusion(run, counts)}{_per_class(run, counts)}</div>')
         parts.append(_mistakes(run, predicted, _losses(run)))
     parts.append(_filters(run))
+    parts.append(_layers(run))
     parts.append(f"<h2>Configuration</h2>{_keys(run.config)}")
     if run.environment:
         parts.append(f"<h2>Environment</h2><pre>{escape(run.environment)}</pre>")
