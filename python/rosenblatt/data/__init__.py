@@ -1,9 +1,14 @@
 """Data: built-in sets, readers for common file formats, and augmentation. Nothing is ever downloaded.
 
-Images are float32 [N,H,W,C] with bytes scaled to [0, 1]; labels are int64 [N].
+Images are float32 [N,H,W,C] with bytes scaled to [0, 1]; labels are int64 [N]. The modules `images`, `audio` and
+`text` hold operations as plain functions, `transforms` random ones for `fit(augment=...)`,
+`generate` makes data.
 """
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from . import augment
 from .augment import Affine, place, resize
@@ -15,13 +20,22 @@ from .signals import load_text, load_wav
 from .sources import load
 from .tables import load_array, load_csv, load_npz
 
+if TYPE_CHECKING:
+    from . import audio, generate, images, text, transforms
+
+# read when they are used: the command line does without them
+_LAZY = ("audio", "generate", "images", "text", "transforms")
+
 __all__ = [
     "Affine",
     "DataError",
     "Dataset",
+    "audio",
     "augment",
     "digits",
+    "generate",
     "image_folder",
+    "images",
     "load",
     "load_array",
     "load_cifar10",
@@ -35,4 +49,16 @@ __all__ = [
     "load_wav",
     "place",
     "resize",
+    "text",
+    "transforms",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -193,5 +193,9 @@ class Affine:
 
     def __call__(self, x: Array, rng: np.random.Generator) -> Array:
         """Images [N,H,W,C] -> [N,P,Q,C]. Raises ValueError when `x` is not [N,H,W,C]."""
+        return self.rows(x, rng, 0, len(x))
+
+    def rows(self, x: Array, rng: np.random.Generator, start: int, total: int) -> Array:
+        """What rows [start, start + N) of a batch of `total` images become, given these rows x [N,H,W,C] alone."""
         n, h, w, _ = _check_images(x, "Affine")
-        return _warp(x, self.matrices(n, (h, w), rng), self.size or (h, w))
+        return _warp(x, self.matrices(total, (h, w), rng)[start : start + n], self.size or (h, w))
