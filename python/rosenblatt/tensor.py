@@ -142,6 +142,11 @@ class Tensor(_core.TensorBase):
             raise TypeError("len() of a 0-d tensor")
         return len(self.data)
 
+    def __contains__(self, value: Any) -> bool:
+        """Whether an element equals `value`, as in NumPy."""
+        _refuse_in_capture("looking for a value in a tensor")
+        return bool((self._data == (value._data if isinstance(value, Tensor) else value)).any())
+
     def __repr__(self) -> str:
         _refuse_in_capture("printing a tensor")
         text = np.array2string(self.data, prefix="tensor(", separator=", ", threshold=64)
