@@ -29,8 +29,10 @@ import rosenblatt as rb
 
 from .. import _core, data, models, nn, optim
 from .. import train as training
+from ..distributed.comm import current
+from ..distributed.launch import ready
 from ..io import list_checkpoints, save_weights
-from ..io.extras import MissingExtraError
+from ..io.extras import MissingExtraError, require
 from ..models import ModelInfo, Recipe
 from . import runs
 from .main import UsageError, _version
@@ -79,6 +81,7 @@ def _recipe(entry: ModelInfo, options: argparse.Namespace) -> Recipe:
 
 
 RESUME, CHECKPOINTS = "resume.json", "checkpoints"
+_SAMPLE = 256  # examples that histograms are made of
 
 
 def _resumed(options: argparse.Namespace) -> argparse.Namespace:
@@ -110,6 +113,8 @@ def _begin_checkpoints(folder: Path, options: argparse.Namespace) -> None:
     if (folder / CHECKPOINTS).exists():
         shutil.rmtree(folder / CHECKPOINTS)
     where = {} if options.data == "digits" else {"data": str(Path(options.data).resolve())}
+    if options.tensorboard is not None:
+        where["tensorboard"] = str(Path(options.tensorboard).resolve())
     runs.write_json(folder / RESUME, {"command": _command(argparse.Namespace(**{**vars(options), **where}))})
 
 
@@ -123,6 +128,8 @@ def train(options: argparse.Namespace) -> int:
         raise UsageError("--fallback goes with --resume")
     entry = models.info(options.name)
     recipe = _recipe(entry, options)
+    if options.tensorboard is not None:
+        require("tensorboardX", "tensorboard", "--tensorboard")
     runs.set_threads(options.threads)
     rb.manual_seed(options.seed)
     train_set, test_set = load_data(entry, options.data, options.label, options.size)
@@ -142,7 +149,12 @@ def train(options: argparse.Namespace) -> int:
     x_test = entry.prepare(test_set.x)
     validation = None if held is None else (entry.prepare(held.x), held.y)
     resume = options.resume is not None
-    folder = Path(options.out) if resume else runs.new_folder(options.out, entry.name, options.overwrite)
+    group = current()
+    leads = group is None or group.leads  # the process that prints and writes files
+    folder = Path(options.out or ".")
+    if leads and not resume:
+        folder = runs.new_folder(options.out, entry.name, options.overwrite)
+    ready(group)
     saving = resume or options.checkpoint_every is not None or options.checkpoint_steps is not None
 
     parameters: list[Any] = list(model.parameters())
@@ -158,7 +170,19 @@ def train(options: argparse.Namespace) -> int:
     callbacks: list[training.Callback] = [curve] if with_curve else []
     if recipe.schedule == "cosine":
         callbacks.append(training.LearningRateSchedule.cosine())
-    if not options.quiet:
+    observed = None
+    if options.histograms:  # on a few training samples as they are, without augmentation
+        sample = slice(0, _SAMPLE)
+        observed = training.Histograms(entry.prepare(train_set.x[sample]), train_set.y[sample], loss=loss)
+    if options.tensorboard is not None:
+        callbacks.append(training.TensorBoard(options.tensorboard, histograms=observed))
+    elif observed is not None:
+        callbacks.append(observed)
+    if group is not None and saving:
+        folder = Path(group.share(str(folder)))
+        again = f"mpiexec -n {group.size} rosenblatt train --resume {shlex.quote(str(folder))}"
+        group.hint = f"to continue from the last checkpoint, if there is one: {again}"
+    if leads and not options.quiet:
         print(
             f"{entry.name} ({entry.year}), {count:,} parameters, on {train_set.name}: {len(train_set)} training, "
             + ("" if held is None else f"{len(held)} validation, ")
@@ -167,7 +191,7 @@ def train(options: argparse.Namespace) -> int:
         )
     began, clock = datetime.now(UTC), time.perf_counter()
     try:
-        if saving and not resume:
+        if leads and saving and not resume:
             _begin_checkpoints(folder, options)
         history = model.fit(
             x,
@@ -179,7 +203,7 @@ def train(options: argparse.Namespace) -> int:
             validation_data=validation,
             augment=augment,
             callbacks=callbacks,
-            progress=not options.quiet,
+            progress=leads and not options.quiet,
             seed=options.seed,
             check_finite=options.check_finite,
             keep_best=recipe.keep_best,
@@ -190,14 +214,18 @@ def train(options: argparse.Namespace) -> int:
             fallback=options.fallback,
         )
     except training.NonFiniteError as error:
-        _discard(folder)
+        if leads:
+            _discard(folder)
         raise UsageError(f"training stopped: {error}; try a smaller --lr") from error
     except BaseException:
-        _discard(folder)
+        if leads:
+            _discard(folder)
         raise
     seconds = time.perf_counter() - clock
     model.eval()
     interrupted = bool(history.interrupted)
+    if not leads:
+        return 130 if interrupted else 0
     curves: dict[str, Any] = {"epoch": list(history.epoch), **{k: list(v) for k, v in history.history.items()}}
     if with_curve:
         curves.update(curve.padded(len(curves["epoch"])))
@@ -214,6 +242,7 @@ def train(options: argparse.Namespace) -> int:
         "recipe": {k: (str(v) if k == "augment" and v else v) for k, v in dataclasses.asdict(recipe).items()},
         "seed": options.seed,
         "threads": rb.get_num_threads(),
+        "processes": 1 if group is None else group.size,
         "isa": str(_core.config()["isa"]),
         "options": {k: v for k, v in vars(options).items() if k not in ("run", "command", "version")},
         "command": ["rosenblatt", *_command(options)],
@@ -240,6 +269,8 @@ def train(options: argparse.Namespace) -> int:
             shutil.rmtree(folder / CHECKPOINTS)
     save_weights(model, folder / runs.WEIGHTS, {"model": entry.name, "rosenblatt": config["version"]})
     runs.write_json(folder / runs.HISTORY, curves)
+    if observed is not None:
+        runs.write_json(folder / runs.HISTOGRAMS, {"records": observed.to_json()})
     runs.write_json(folder / runs.CONFIG, config)
     measured = measure(model, x_test, test_set.y, entry)
     test_loss, accuracy, _ = measured
@@ -254,7 +285,9 @@ def train(options: argparse.Namespace) -> int:
     )
     if interrupted:
         if saving:
-            print(f"rosenblatt: to continue: rosenblatt train --resume {shlex.quote(str(folder))}", file=sys.stderr)
+            launcher = "" if group is None else f"mpiexec -n {group.size} "
+            print(f"rosenblatt: to continue: {launcher}rosenblatt train --resume {shlex.quote(str(folder))}",
+                  file=sys.stderr)
         print(f"rosenblatt: no report written; for one: rosenblatt report {shlex.quote(str(folder))}", file=sys.stderr)
         return 130
     if not options.no_report:

@@ -19,7 +19,7 @@ from ..tensor import Array, Tensor, float_array
 
 __all__ = ["Loader"]
 
-Augment = Callable[[Array, np.random.Generator], Array]
+Augment = Callable[..., Any]  # (x, generator) -> x, or (x, y, generator) -> (x, y) with needs_labels = True
 Batch = tuple[Array, ...]
 
 
@@ -34,6 +34,16 @@ def _array(value: Any) -> Array:
     return value.data if isinstance(value, Tensor) else np.asarray(value)
 
 
+def _both(result: Any, n: int) -> tuple[Array, Array]:
+    """(x, y) from an augmentation of both. Raises ValueError when it returned something else."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ValueError(f"augment: with needs_labels it must return (x, y), got {type(result).__name__}")
+    x, y = np.asarray(result[0]), np.asarray(result[1])
+    if x.shape[:1] != (n,) or y.shape[:1] != (n,):
+        raise ValueError(f"augment: expected x and y for {n} examples, got shapes {x.shape} and {y.shape}")
+    return x, y
+
+
 class Loader:
     """Batches of arrays, pass after pass; `for xb, yb in loader` is the rest of one pass.
 
@@ -42,7 +52,9 @@ class Loader:
     x : [N,...]; y : [N,...]; weights : [N] or None, a third member of every batch
     batch_size : the last batch of a pass may be smaller; shuffle : a new order in every pass, from `seed`
     augment : function (batch of x, numpy Generator) -> batch, called in a background thread on a copy; it should draw
-        from the generator it is given, not from the global stream
+        from the generator it is given, not from the global stream. One with the attribute `needs_labels = True` is
+        called with (batch of x, batch of y, Generator) and returns both: for mixing, which makes labels [N] into rows
+        of probabilities [N,K]
     workers : background threads (never processes); 0 prepares each batch when it is asked for
     prefetch : batches prepared ahead
 
@@ -83,17 +95,31 @@ class Loader:
             self._order = known
         return known[1]
 
+    def _like_x(self, value: Any) -> Array:
+        """`value` in the dtype of x; integer data (bytes, tokens) may stay integers or become floats."""
+        if self.x.dtype.kind == "f":
+            return float_array("augment", value, self.x.dtype)
+        array = np.asarray(value)
+        return array if array.dtype.kind in "iu" else float_array("augment", array)
+
     def batch(self, index: int) -> Batch:
         """Batch number `index` of the run, (x, y) or (x, y, weights), whatever the position is."""
         turn, number = divmod(index, len(self))
         part: Any = slice(number * self.batch_size, (number + 1) * self.batch_size)
         if self.shuffle:
             part = self._permutation(turn + 1)[part]
-        xb = self.x[part]
+        xb, yb = self.x[part], self.y[part]
         if self.augment is not None:
             rng = np.random.default_rng([self.seed, turn + 1, number])
-            xb = float_array("augment", self.augment(xb if self.shuffle else xb.copy(), rng), self.x.dtype)
-        return (xb, self.y[part]) if self.weights is None else (xb, self.y[part], self.weights[part])
+            if not self.shuffle:  # slices of the data: the augmentation may write into what it gets
+                xb, yb = xb.copy(), yb.copy()
+            if getattr(self.augment, "needs_labels", False):
+                xb, yb = _both(self.augment(xb, yb, rng), len(xb))
+                yb = self._like_x(yb) if yb.dtype.kind == "f" else yb
+            else:
+                xb = self.augment(xb, rng)
+            xb = self._like_x(xb)
+        return (xb, yb) if self.weights is None else (xb, yb, self.weights[part])
 
     def stream(self, stop: int | None = None) -> Generator[Batch, None, None]:
         """Batches from the position on, up to number `stop` (endless when None). Close it to end its threads."""

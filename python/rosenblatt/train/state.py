@@ -62,6 +62,7 @@ class Progression:
         self.resumed = False  # in the middle of an epoch, which has begun already
         self.best_value = float("inf")
         self.best_state: dict[str, Array] | None = None
+        self.processes = 1
         run.epoch = first
 
     @property
@@ -91,7 +92,7 @@ class Progression:
             "history": {"epoch": list(run.history.epoch), "values": run.history.history},
             "sums": vars(self.sums),
             "best": {"value": self.best_value, "state": self.best_state},
-            "isa": str(_core.config()["isa"]),
+            "isa": str(_core.config()["isa"]), "processes": self.processes,
         }
 
     def check(self, saved: Checkpoint) -> None:
@@ -117,6 +118,12 @@ class Progression:
             warnings.warn(
                 f"fit: {saved.path} was written with {state['isa']} kernels, now {isa}: results round differently",
                 RuntimeWarning, stacklevel=3,
+            )
+        processes = state.get("processes", 1)
+        if processes != self.processes:
+            warnings.warn(
+                f"fit: {saved.path} was written by {processes} processes, now {self.processes}: "
+                "results round differently", RuntimeWarning, stacklevel=3,
             )
 
     def restore(self, saved: Checkpoint, watchers: Sequence[Callback]) -> None:
