@@ -112,9 +112,7 @@ def whole_cases() -> dict[str, Call]:
     return {
         "sum fwd+bwd": total,
         "xent 64x10 fwd+bwd": xent,
-        "xor 2-2-1 step": step_of(
-            xor, rb.optim.SGD(xor.parameters(), 0.1), lambda y: ops.mse_loss(y, wanted), corners
-        ),
+        "xor 2-2-1 step": step_of(xor, rb.optim.SGD(xor.parameters(), 0.1), lambda y: ops.mse_loss(y, wanted), corners),
         "lenet5 b1 step (kernels included)": step_of(
             lenet, rb.optim.SGD(lenet.parameters(), 0.01, momentum=0.9), lambda y: ops.cross_entropy(y, digit), image
         ),

@@ -384,6 +384,13 @@ def _gemm(rng):
                 (129, 31, 1),
                 (2, 3, 300),
                 (61, 259, 67),
+                (1, 131, 600),  # vectors
+                (600, 131, 1),
+                (33, 203, 10),  # few columns
+                (21, 300, 3),
+                (17, 258, 12),
+                (60, 40, 256),  # b packed on the way
+                (120, 33, 70),
             ]
         )
     ]
@@ -393,6 +400,7 @@ def _gemm(rng):
     ]
     out += [_gemm_case(rng, *s, batch=(3,), act=i) for i, s in enumerate([(4, 5, 6), (1, 33, 17), (17, 2, 9)])]
     out += [_gemm_case(rng, 4, 5, 37, batch=(2,), shared=False, beta=1.0)]
+    out += [_gemm_case(rng, 5, 6, 7, batch=(2, 3), act=1), _gemm_case(rng, 1, 40, 9, batch=(2, 1, 3), beta=1.0)]
     out += [_gemm_case(rng, *s) for s in [(0, 3, 4), (3, 0, 4), (3, 4, 0)]]
     return out
 
@@ -404,6 +412,9 @@ kernel(
         _gemm_case(rng, 301, 149, 257),
         _gemm_case(rng, 7, 1500, 60),
         _gemm_case(rng, 40, 60, 50, batch=(11,)),
+        _gemm_case(rng, 1, 300, 1200, act=2),
+        _gemm_case(rng, 1200, 300, 1),
+        _gemm_case(rng, 190, 150, 10),
     ],
     ref.gemm,
     4,

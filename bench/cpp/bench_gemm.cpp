@@ -1,4 +1,5 @@
 // bench_gemm.cpp: the matrix products of bench/shapes/gemm.txt through rb::run, the gate every call passes.
+// With --sweep as the first argument: the squares 128 to 320 instead, to see the steps between neighbouring sizes.
 #include "common.hpp"
 
 namespace {
@@ -28,6 +29,14 @@ void product(benchmark::State& state, rb::i64 m, rb::i64 k, rb::i64 n, const std
 }  // namespace
 
 int main(int argc, char** argv) {
+    if (argc > 1 && std::string(argv[1]) == "--sweep") {
+        for (rb::i64 n = 128; n <= 320; ++n)
+            for (const std::string form : {"NN", "NT", "TN"})
+                bench::add_benchmark("sweep/" + form + "/" + std::to_string(n),
+                                     [=](benchmark::State& s) { product(s, n, n, n, form, 1); });
+        argv[1] = argv[0];
+        return bench::run_all(argc - 1, argv + 1);
+    }
     for (const auto& w : bench::read_shapes(RB_SHAPES "/gemm.txt")) {
         if (w.size() != 6) continue;
         const rb::i64 m = std::stoll(w[1]), k = std::stoll(w[2]), n = std::stoll(w[3]), batch = std::stoll(w[5]);

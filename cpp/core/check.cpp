@@ -178,7 +178,11 @@ RB_CHECK_BINARY(minimum)
 RB_CHECK_BINARY(greater)
 RB_CHECK_BINARY(greater_equal)
 RB_CHECK_BINARY(equal)
+RB_CHECK_BINARY(not_equal)
 #undef RB_CHECK_BINARY
+bool check(Check& c, const where_args& v) {
+    return c.broadcasts("c", v.c, "y", v.y) && check_binary(c, "a", v.a, "b", v.b, "y", v.y);
+}
 
 #define RB_CHECK_UNARY(name)                     \
     bool check(Check& c, const name##_args& v) { \
@@ -191,6 +195,12 @@ RB_CHECK_UNARY(square)
 RB_CHECK_UNARY(sqrt)
 RB_CHECK_UNARY(exp)
 RB_CHECK_UNARY(log)
+RB_CHECK_UNARY(log1p)
+RB_CHECK_UNARY(expm1)
+RB_CHECK_UNARY(erf)
+RB_CHECK_UNARY(floor)
+RB_CHECK_UNARY(ceil)
+RB_CHECK_UNARY(round)
 RB_CHECK_UNARY(relu)
 RB_CHECK_UNARY(tanh)
 RB_CHECK_UNARY(sigmoid)
@@ -204,6 +214,26 @@ RB_CHECK_ACT_DX(relu_dx)
 RB_CHECK_ACT_DX(tanh_dx)
 RB_CHECK_ACT_DX(sigmoid_dx)
 #undef RB_CHECK_ACT_DX
+
+bool check_bounds(Check& c, double low, double high) {
+    return low <= high || c.fail("low must not be above high, got %g and %g", low, high);
+}
+bool check(Check& c, const clip_args& a) {
+    return c.broadcasts("x", a.x, "y", a.y) && check_bounds(c, a.low, a.high);
+}
+bool check(Check& c, const clip_dx_args& a) {
+    return check_binary(c, "x", a.x, "dy", a.dy, "dx", a.dx) && check_bounds(c, a.low, a.high);
+}
+bool check_fn(Check& c, i64 fn, double p) {
+    if (!c.in_range("fn", fn, 0, kNumFns - 1) || !c.finite("p", p)) return false;
+    return fn != fn_softplus || p > 0.0 || c.fail("p must be positive, got %g", p);
+}
+bool check(Check& c, const activate_args& a) {
+    return c.broadcasts("x", a.x, "y", a.y) && check_fn(c, a.fn, a.p);
+}
+bool check(Check& c, const activate_dx_args& a) {
+    return check_binary(c, "x", a.x, "dy", a.dy, "dx", a.dx) && check_fn(c, a.fn, a.p);
+}
 
 // --- reductions: x [A,R,B] -> y [A,B]
 bool check_reduce(Check& c, const View& x, const View& y, bool needs_values) {
@@ -222,6 +252,56 @@ bool check(Check& c, const min_args& a) {
 }
 bool check(Check& c, const argmax_args& a) {
     return check_reduce(c, a.x, a.y, true);
+}
+
+bool check(Check& c, const argmin_args& a) {
+    return check_reduce(c, a.x, a.y, true);
+}
+
+// --- along the middle axis of [A,R,B], rows by index
+bool check(Check& c, const cumulate_args& a) {
+    return c.ndim("x", a.x, 3, "[A,R,B]") && c.same_shape("y", a.y, "x", a.x) &&
+           c.in_range("product", a.product, 0, 1) && c.in_range("reverse", a.reverse, 0, 1);
+}
+bool check(Check& c, const sort_args& a) {
+    if (!c.ndim("x", a.x, 3, "[A,R,B]") || !c.ndim("y", a.y, 3, "[A,k,B]")) return false;
+    if (!c.extent("y", a.y, 0, a.x.shape[0], "A") || !c.extent("y", a.y, 2, a.x.shape[2], "B")) return false;
+    return c.same_shape("idx", a.idx, "y", a.y) && c.in_range("k", a.y.shape[1], 0, a.x.shape[1]) &&
+           c.in_range("R", a.x.shape[1], 0, kMaxIndex) && c.in_range("descending", a.descending, 0, 1);
+}
+bool check_rows_exist(Check& c, const View& idx, i64 rows) {
+    const i64* v = static_cast<const i64*>(idx.data);
+    const i64 n = numel(idx);
+    u64 largest = 0;  // negative values wrap to large ones
+    for (i64 i = 0; i < n; ++i) largest = u64(v[i]) > largest ? u64(v[i]) : largest;
+    if (n == 0 || largest < u64(rows)) return true;
+    for (i64 i = 0; i < n; ++i) {
+        if (v[i] < 0 || v[i] >= rows) {
+            return c.fail("index %lld at element %lld is outside 0 .. %lld", (long long)v[i], (long long)i,
+                          (long long)(rows - 1));
+        }
+    }
+    return true;
+}
+// x [A,R,B] and y [A,K,B] with idx [K], or [A,K,B] when each element has its own
+bool check_take(Check& c, const char* xn, const View& x, const char* yn, const View& y, const View& idx, bool each) {
+    if (!c.ndim(xn, x, 3, "[A,R,B]") || !c.ndim(yn, y, 3, "[A,K,B]")) return false;
+    if (!c.extent(yn, y, 0, x.shape[0], "A") || !c.extent(yn, y, 2, x.shape[2], "B")) return false;
+    if (each && !c.same_shape("idx", idx, yn, y)) return false;
+    if (!each && !(c.ndim("idx", idx, 1, "[K]") && c.extent("idx", idx, 0, y.shape[1], "K"))) return false;
+    return check_rows_exist(c, idx, x.shape[1]);
+}
+bool check(Check& c, const take_args& a) {
+    return check_take(c, "x", a.x, "y", a.y, a.idx, false);
+}
+bool check(Check& c, const take_dx_args& a) {
+    return check_take(c, "dx", a.dx, "dy", a.dy, a.idx, false);
+}
+bool check(Check& c, const gather_args& a) {
+    return check_take(c, "x", a.x, "y", a.y, a.idx, true);
+}
+bool check(Check& c, const gather_dx_args& a) {
+    return check_take(c, "dx", a.dx, "dy", a.dy, a.idx, true);
 }
 
 // --- softmax family on [M,C]
@@ -266,12 +346,14 @@ bool check(Check& c, const one_hot_args& a) {
 
 // --- matrix product
 bool check(Check& c, const gemm_args& g) {
-    if (g.c.ndim != 2 && g.c.ndim != 3) return c.fail("c must have 2 or 3 axes, got shape %s", ShapeText(g.c).text);
+    if (g.c.ndim < 2) return c.fail("c must have 2 or more axes, got shape %s", ShapeText(g.c).text);
     const int lead = g.c.ndim - 2;
-    const char* layout = lead ? "(a batch axis first)" : "(no batch axis)";
+    const char* layout = lead > 1 ? "(the batch axes first)" : lead ? "(a batch axis first)" : "(no batch axis)";
     if (!c.ndim("a", g.a, g.c.ndim, layout) || !c.ndim("b", g.b, g.c.ndim, layout)) return false;
-    if (lead && !(c.extent("a", g.a, 0, g.c.shape[0], "the batch") && c.extent("b", g.b, 0, g.c.shape[0], "the batch")))
-        return false;
+    for (int d = 0; d < lead; ++d) {
+        if (!c.extent("a", g.a, d, g.c.shape[d], "the batch") || !c.extent("b", g.b, d, g.c.shape[d], "the batch"))
+            return false;
+    }
     const i64 M = g.a.shape[lead], K = g.a.shape[lead + 1], N = g.b.shape[lead + 1];
     if (g.b.shape[lead] != K) {
         return c.fail("a %s and b %s do not multiply: a has %lld columns, b has %lld rows", ShapeText(g.a).text,
@@ -280,10 +362,16 @@ bool check(Check& c, const gemm_args& g) {
     if (!c.extent("c", g.c, lead, M, "M") || !c.extent("c", g.c, lead + 1, N, "N")) return false;
     if (present(g.bias)) {
         const bool shared = g.bias.ndim == 1 && g.bias.shape[0] == N;
-        const bool own = lead && g.bias.ndim == 2 && g.bias.shape[0] == g.c.shape[0] && g.bias.shape[1] == N;
+        const bool own = lead == 1 && g.bias.ndim == 2 && g.bias.shape[0] == g.c.shape[0] && g.bias.shape[1] == N;
         if (!shared && !own) return c.fail("bias must have shape [%lld], got %s", (long long)N, ShapeText(g.bias).text);
     }
     return c.in_range("act", g.act, 0, kNumActs - 1);
+}
+
+bool check(Check& c, const bias_act_dx_args& a) {
+    return c.ndim("y", a.y, 2, "[M,N]") && c.same_shape("dy", a.dy, "y", a.y) && c.same_shape("dx", a.dx, "y", a.y) &&
+           c.ndim("db", a.db, 1, "[N]") && c.extent("db", a.db, 0, a.y.shape[1], "N") &&
+           c.in_range("act", a.act, 0, kNumActs - 1);
 }
 
 // --- convolution

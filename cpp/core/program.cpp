@@ -449,6 +449,7 @@ void Program::find_chains() {
             bool fits = true;
             i64 elements = 0;
             for (i32 k = 0; k < info.count && fits; ++k) {
+                if (info.fields[k].kind != Kind::view) continue;
                 const View& v = at<View>(blob_.data() + c.args, info.fields[k]);
                 i64 n = 1, expect = 1;
                 for (i32 d = v.ndim - 1; d >= 0; --d) {
@@ -492,6 +493,7 @@ void Program::find_chains() {
                 char* args = chain.flat.data() + j * kMaxArgsBytes;
                 std::memcpy(args, blob_.data() + c.args, static_cast<size_t>(info.args_bytes));
                 for (i32 k = 0; k < info.count; ++k) {
+                    if (info.fields[k].kind != Kind::view) continue;
                     View& v = at<View>(args, info.fields[k]);
                     i64 n = 1;
                     for (i32 d = 0; d < v.ndim; ++d) n *= v.shape[d];
@@ -525,6 +527,7 @@ void Program::run_chain(const Chain& chain, Ctx& ctx) const {
                 const OpInfo& info = op_info[c.op];
                 std::memcpy(args, v.chain->flat.data() + j * kMaxArgsBytes, static_cast<size_t>(info.args_bytes));
                 for (i32 k = 0; k < info.count; ++k) {
+                    if (info.fields[k].kind != Kind::view) continue;
                     View& view = at<View>(args, info.fields[k]);
                     if (view.ndim == 0) continue;
                     view.data = static_cast<char*>(view.data) + begin * item_size(view.dtype);

@@ -27,9 +27,15 @@ namespace {
 
 #include "reduce.inl"
 
+#include "select.inl"
+
 #include "softmax.inl"
 
 #include "tile.inl"
+
+#include "gemm_plan.inl"
+
+#include "gemm_quad.inl"
 
 #include "gemm.inl"
 
@@ -54,6 +60,7 @@ constexpr Table make_table() {
     add_copy(t);
     add_elementwise(t);
     add_reduce(t);
+    add_select(t);
     add_softmax(t);
     add_gemm(t);
     add_conv2d(t);

@@ -3,17 +3,18 @@
 
 // A loop nest over y's index space: n operands (operand 0 is y), axes of length 1 dropped, neighbours merged where
 // every operand allows it. ndim >= 1; axis ndim-1 is innermost.
+constexpr int kOperands = 4;
 struct Nest {
     int n, ndim;
     i64 shape[kMaxDims];
-    i64 stride[3][kMaxDims];  // in elements; 0 along broadcast axes
-    i64 total;                // product of shape
+    i64 stride[kOperands][kMaxDims];  // in elements; 0 along broadcast axes
+    i64 total;                        // product of shape
 };
 
 // by_output: order the axes by falling |stride| of y first (copy and fill, whose y may be permuted).
 static inline void make_nest(Nest& nest, const View* const* v, int n, bool by_output) {
     const View& y = *v[0];
-    i64 shape[kMaxDims], stride[3][kMaxDims];
+    i64 shape[kMaxDims], stride[kOperands][kMaxDims];
     int nd = 0;
     nest.n = n;
     nest.total = 1;
@@ -74,7 +75,7 @@ void for_each_row(const Nest& nest, double cost, const F& body) {
     const i64 rows = nest.total / len;
     const double unit = cost * double(len < kInnerChunk ? len : kInnerChunk) + 3.0;
     parallel(rows * pieces, unit, [&](i64 begin, i64 end) {
-        i64 index[kMaxDims], off[3] = {0, 0, 0};  // multi-index of the row over the outer axes
+        i64 index[kMaxDims], off[kOperands] = {};  // multi-index of the row over the outer axes
         i64 row = begin / pieces, piece = begin % pieces;
         for (int d = in - 1; d >= 0; --d) {
             index[d] = row % nest.shape[d];
@@ -83,8 +84,8 @@ void for_each_row(const Nest& nest, double cost, const F& body) {
         }
         for (i64 u = begin; u < end; ++u) {
             i64 first = piece * kInnerChunk, n = len - first < kInnerChunk ? len - first : kInnerChunk;
-            i64 at[3];
-            for (int o = 0; o < 3; ++o) at[o] = o < nest.n ? off[o] + first * nest.stride[o][in] : 0;
+            i64 at[kOperands];
+            for (int o = 0; o < kOperands; ++o) at[o] = o < nest.n ? off[o] + first * nest.stride[o][in] : 0;
             body(at, n);
             if (++piece < pieces) continue;
             piece = 0;

@@ -9,86 +9,6 @@
 //   wide: b packed once for all, each worker takes row panels, in chunks that fit its L2
 
 template <typename T>
-constexpr i64 kKC = 2560 / sizeof(T);  // longest block of the reduction
-
-template <typename T>
-struct Gemm {
-    i64 m, n, k;
-    const T* a;  // [m,k], element strides ars, acs
-    i64 ars, acs;
-    const T* b;  // [k,n], element strides brs, bcs
-    i64 brs, bcs;
-    T* c;  // [m,n], rows ldc apart
-    i64 ldc;
-    const T* bias;  // [n] or null
-    T alpha, beta;
-    i32 act;
-};
-
-struct GemmPlan {
-    bool wide, pack_a, pack_b;
-    i64 kblocks, kc;       // blocks of the reduction and the longest of them
-    i64 rows, cols;        // row panels (of at most kMR), column panels (of at most kNR)
-    i64 chunk_rows;        // wide: row panels packed at a time by a worker
-    i64 chunk_cols;        // wide: column panels of b packed at a time
-    i64 a_elems, b_elems;  // narrow: shared a, per-worker b panel; wide: per-worker a chunk, shared b
-};
-
-// Lone rows and columns have meaningless strides; give them the one that is fast.
-template <typename T>
-static void normalise(Gemm<T>& g) {
-    if (g.m == 1) g.ars = g.k;
-    if (g.k == 1) {
-        g.acs = 1;
-        g.brs = g.n;
-    }
-    if (g.n == 1) g.bcs = 1;
-}
-
-template <typename T>
-static GemmPlan plan_gemm(const Gemm<T>& g, i64 l2_bytes, i64 l3_bytes) {
-    GemmPlan p{};
-    const i64 size = sizeof(T);
-    p.kblocks = max_i(1, ceil_div(g.k, kKC<T>));
-    p.kc = ceil_div(max_i(1, g.k), p.kblocks);
-    p.rows = ceil_div(g.m, kMR<T>);
-    p.cols = ceil_div(g.n, kNR<T>);
-    const i64 l2_rows = max_i(max_i(l2_bytes, 256 << 10) / 2 / (p.kc * size) / kMR<T>, 4);
-    p.wide = p.rows > l2_rows;
-    const bool a_strided = g.ars != 1 && g.acs != 1;
-    const bool a_aliases = g.acs == 1 && (g.ars * size) % 2048 == 0;
-    p.pack_a = g.m > kFewRows && p.cols >= 2 &&
-               (a_strided || p.cols >= 8 || (a_aliases && p.rows > 1) || (g.ars == 1 && p.cols >= 4));
-    p.pack_b = p.wide || g.bcs != 1 || (p.rows >= 4 && (g.brs * size) % 1024 == 0) || p.rows >= 8;
-    if (p.wide) {
-        p.pack_a = true;
-        p.chunk_rows = min_i(l2_rows, p.rows);
-        const i64 l3_cols = max_i(l3_bytes, 2 << 20) / 4 / (p.kc * size) / kNR<T>;
-        p.chunk_cols = min_i(max_i(8, min_i(l3_cols, 4096 / kNR<T>)), p.cols);
-        p.a_elems = p.chunk_rows * kMR<T> * p.kc;
-        p.b_elems = p.chunk_cols * kNR<T> * p.kc;
-    } else {
-        p.a_elems = p.pack_a ? g.m * p.kc : 0;
-        p.b_elems = kNR<T> * p.kc;
-    }
-    p.a_elems = round_up(p.a_elems, 64 / size);
-    p.b_elems = round_up(p.b_elems, 64 / size);
-    return p;
-}
-
-static i64 plan_elems(const GemmPlan& p, i64 threads) {
-    return p.wide ? p.b_elems + p.a_elems * threads : p.a_elems + p.b_elems * threads;
-}
-
-template <typename F>
-static void parallel_or_serial(i64 threads, i64 n, double cost, const F& body) {
-    if (threads > 1)
-        parallel(n, cost, body);
-    else if (n > 0)
-        body(i64{0}, n);
-}
-
-template <typename T>
 struct Block {  // one block of the reduction, k0 <= k < k0 + k
     i64 k0, k;
     T beta;
@@ -97,20 +17,27 @@ struct Block {  // one block of the reduction, k0 <= k < k0 + k
 };
 
 // Row panels [r0,r1) times one column panel. a: packed (panel of rows i..i+m at a + i*k, counting i from row `abase`)
-// or direct. b, ldb: the column panel.
+// or direct. b, ldb: the column panel. `keep`, or null: room for b [blk.k, kNR], which the first row panel packs.
 template <typename T>
 static void gemm_panel(const Gemm<T>& g, const GemmPlan& p, const Block<T>& blk, i64 r0, i64 r1, const T* apack,
-                       i64 abase, i64 j0, i64 nj, const T* b, i64 ldb) {
+                       i64 abase, i64 j0, i64 nj, const T* b, i64 ldb, T* keep) {
     const int width = panel_width<T>(nj);
     const Step step{0, 0, blk.k};
     TileOut<T> out{nullptr, g.ldc, g.alpha, blk.beta, blk.bias ? blk.bias + j0 : nullptr, blk.act, i32(nj), 0, 0};
     for (i64 r = r0; r < r1; ++r) {
         const i64 i0 = cut(g.m, p.rows, r), m = cut(g.m, p.rows, r + 1) - i0;
         out.c = g.c + i0 * g.ldc + j0;
-        if (apack)
-            tile_for<T>(m, width)(apack + (i0 - abase) * blk.k, b, &step, 1, 1, m, ldb, out);
-        else
-            tile_for<T>(m, width)(g.a + i0 * g.ars + blk.k0 * g.acs, b, &step, 1, g.ars, g.acs, ldb, out);
+        const T* a = apack ? apack + (i0 - abase) * blk.k : g.a + i0 * g.ars + blk.k0 * g.acs;
+        const i64 rs = apack ? 1 : g.ars, cs = apack ? m : g.acs;
+        if (keep) {
+            out.keep = keep;
+            kTiles<V<T>, kNV, false, true>.fn[m](a, b, &step, 1, rs, cs, ldb, out);
+            b = keep;
+            ldb = kNR<T>;
+            keep = nullptr;
+        } else {
+            tile_for<T>(m, width)(a, b, &step, 1, rs, cs, ldb, out);
+        }
     }
 }
 
@@ -156,6 +83,8 @@ static void pack_rows(const Gemm<T>& g, const GemmPlan& p, const Block<T>& blk, 
 template <typename T>
 static void gemm_one(const Gemm<T>& g, const GemmPlan& p, T* work, i64 threads) {
     constexpr i64 NR = kNR<T>;
+    if (p.order == order_vector) return gemm_vector(g, p, work, threads);
+    if (p.order == order_narrow) return gemm_narrow(g, p, work, threads);
     const double ns = 0.025 * double(sizeof(T)) / 4;  // per multiply-add, with a little caution
     for (i64 kb = 0; kb < p.kblocks; ++kb) {
         Block<T> blk;
@@ -189,13 +118,20 @@ static void gemm_one(const Gemm<T>& g, const GemmPlan& p, T* work, i64 threads) 
                     const i64 q = t / splits, sp = t % splits, j0 = q * NR, nj = min_i(NR, g.n - j0);
                     const int width = panel_width<T>(nj);
                     const T* b = g.b + blk.k0 * g.brs + j0 * g.bcs;
+                    T* keep = nullptr;
                     i64 ldb = g.brs;
                     if (p.pack_b || nj != width) {
-                        if (t == t0 || sp == 0) pack(panel, width, b, g.brs, g.bcs, blk.k, nj);
-                        b = panel;
-                        ldb = width;
+                        const bool fresh = t == t0 || sp == 0;
+                        if (fresh && g.bcs == 1 && nj == NR) {
+                            keep = panel;
+                        } else {
+                            if (fresh) pack(panel, width, b, g.brs, g.bcs, blk.k, nj);
+                            b = panel;
+                            ldb = width;
+                        }
                     }
-                    gemm_panel(g, p, blk, cut(p.rows, splits, sp), cut(p.rows, splits, sp + 1), ap, 0, j0, nj, b, ldb);
+                    gemm_panel(g, p, blk, cut(p.rows, splits, sp), cut(p.rows, splits, sp + 1), ap, 0, j0, nj, b, ldb,
+                               keep);
                 }
             });
             continue;
@@ -218,8 +154,8 @@ static void gemm_one(const Gemm<T>& g, const GemmPlan& p, T* work, i64 threads) 
                     pack_rows(g, p, blk, r0, r1, ap, abase);
                     for (i64 q = q0; q < q1; ++q) {
                         const i64 j0 = q * NR, nj = min_i(NR, g.n - j0);
-                        gemm_panel(g, p, blk, r0, r1, ap, abase, j0, nj, bp + (q - q0) * NR * blk.k,
-                                   panel_width<T>(nj));
+                        gemm_panel(g, p, blk, r0, r1, ap, abase, j0, nj, bp + (q - q0) * NR * blk.k, panel_width<T>(nj),
+                                   static_cast<T*>(nullptr));
                     }
                 }
             });
@@ -254,6 +190,16 @@ static void sum_chunks(const Gemm<T>& g, const T* part, i64 chunks, i64 i0, i64 
     }
 }
 
+// Offset of product `i` of a batch in a view that has its batch axes, or repeats (stride 0), first.
+static i64 batch_offset(const View& v, int axes, i64 i) {
+    i64 at = 0;
+    for (int d = axes - 1; d >= 0 && i > 0; --d) {
+        at += i % v.shape[d] * v.stride[d];
+        i /= v.shape[d];
+    }
+    return at;
+}
+
 // The description of product `i` of a batch.
 template <typename T>
 static Gemm<T> gemm_of(const gemm_args& s, i64 i) {
@@ -262,14 +208,14 @@ static Gemm<T> gemm_of(const gemm_args& s, i64 i) {
     g.m = s.a.shape[d];
     g.k = s.a.shape[d + 1];
     g.n = s.b.shape[d + 1];
-    g.a = static_cast<const T*>(s.a.data) + (d ? i * s.a.stride[0] : 0);
+    g.a = static_cast<const T*>(s.a.data) + batch_offset(s.a, d, i);
     g.ars = s.a.stride[d];
     g.acs = s.a.stride[d + 1];
-    g.b = static_cast<const T*>(s.b.data) + (d ? i * s.b.stride[0] : 0);
+    g.b = static_cast<const T*>(s.b.data) + batch_offset(s.b, d, i);
     g.brs = s.b.stride[d];
     g.bcs = s.b.stride[d + 1];
     g.ldc = g.m > 1 ? s.c.stride[d] : g.n;
-    g.c = static_cast<T*>(s.c.data) + (d && s.c.shape[0] > 1 ? i * s.c.stride[0] : 0);
+    g.c = static_cast<T*>(s.c.data) + batch_offset(s.c, d, i);
     // bias is [N] for every product, or one row per product
     const bool has_bias = s.bias.ndim >= 1;
     g.bias = has_bias ? static_cast<const T*>(s.bias.data) + (s.bias.ndim > 1 ? i * g.n : 0) : nullptr;
@@ -290,7 +236,8 @@ struct GemmLayout {
 template <typename T>
 static GemmLayout gemm_layout(const gemm_args& s, const Gemm<T>& g, const Ctx& ctx, GemmPlan& p) {
     GemmLayout l{};
-    l.batch = s.c.ndim > 2 ? s.c.shape[0] : 1;
+    l.batch = 1;
+    for (int d = 0; d < s.c.ndim - 2; ++d) l.batch *= s.c.shape[d];
     l.chunks = k_chunks<T>(g.m, g.n, g.k);
     const i64 threads = max_i(1, ctx.threads);
     if (l.chunks > 1) {

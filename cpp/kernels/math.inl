@@ -1,11 +1,10 @@
-// math.inl: exp, log, tanh, sigmoid and friends as branch-free scalar functions that the compiler vectorises in plain
+// math.inl: exp, log, tanh, erf, pow and friends as branch-free scalar functions that the compiler vectorises in plain
 // loops. One lane is one call: body and tail of a loop, and fused and unfused paths, give the same bits in a level.
 //
-// Bounds measured against a correctly rounded result (every 997th float; 20 million doubles), with and without FMA:
-//   rb_exp      float 1.0  double 1.2 ULP, denormal results included
-//   rb_log      float 0.8  double 0.9 ULP, denormal arguments included
-//   rb_tanh     float 2.3  double 2.5 ULP, tiny x included; tanh(+-0) = +-0
-//   rb_sigmoid  float 2.1  double 2.2 ULP, down to the denormals, no overflow anywhere
+// Bounds against a correctly rounded result, in ULP: the largest error over all floats as the ops deliver them
+// (denormals flushed) at avx2 and avx512 / at base, results below 2^-118 left out. tests/test_math.py checks them.
+//   exp 1.1 / 1.1    expm1 1.7 / 2.0   log 0.9 / 0.9    log1p 1.5 / 1.5   tanh 2.5 / 2.6   sigmoid 2.5 / 2.6
+//   erf 1.6 / 2.5    pow 1.5 / libm (float); double within 0.5 more, its pow is libm's
 // All: NaN gives NaN; the limits at +-inf are exact.
 
 // a*b + c, rounded once where the level has FMA. The only way kernels fuse a multiply and an add.
@@ -56,6 +55,18 @@ static inline double rb_sqrt(double x) {
     return __builtin_sqrt(x);
 }
 
+#define RB_ROUNDING(name)                      \
+    static inline float rb_##name(float x) {   \
+        return __builtin_##name##f(x);         \
+    }                                          \
+    static inline double rb_##name(double x) { \
+        return __builtin_##name(x);            \
+    }
+RB_ROUNDING(floor)
+RB_ROUNDING(ceil)
+RB_ROUNDING(rint)
+#undef RB_ROUNDING
+
 // NaN in either operand gives NaN.
 template <typename T>
 static inline T rb_max(T a, T b) {
@@ -72,20 +83,12 @@ static inline T rb_relu(T x) {  // NaN stays NaN, relu(-0) = +0
     return x <= T(0) ? T(0) : x;
 }
 
-// Adding kRound rounds to the nearest integer and leaves it in the low bits; log2(e) and ln 2 = hi + lo, hi with
-// trailing zeros so that k*hi is exact without FMA.
+// Adding kRound rounds to the nearest integer and leaves it in the low bits: (kRound + bias + k) << mantissa bits is
+// 2^k. log2(e) and ln 2 = hi + lo, hi with trailing zeros so that k*hi is exact without FMA.
 constexpr float kRoundF = 12582912.0f;  // 1.5 * 2^23
 constexpr float kLog2eF = 0x1.715476p+0f, kLn2HiF = 0x1.62e000p-1f, kLn2LoF = 0x1.0bfbe8p-15f;
 constexpr double kRoundD = 6755399441055744.0;  // 1.5 * 2^52
 constexpr double kLog2eD = 0x1.71547652b82fep+0, kLn2HiD = 0x1.62e42fee00000p-1, kLn2LoD = 0x1.a39ef35793c76p-33;
-
-// 2^k for integral k in the normal range: the low bits of k + bias + kRound are the exponent field.
-static inline float rb_pow2i(float k) {
-    return from_bits(to_bits(k + (kRoundF + 127.0f)) << 23);
-}
-static inline double rb_pow2i(double k) {
-    return from_bits(to_bits(k + (kRoundD + 1023.0)) << 52);
-}
 
 // exp(r) - 1 for |r| <= ln(2)/2, relative error below 0.2 ULP of the polynomial (Chebyshev fit of (exp(r)-1-r)/r^2).
 static inline float rb_expm1_core(float r) {
@@ -110,34 +113,53 @@ static inline double rb_expm1_core(double r) {
     return rb_fma(r * r, q, r);
 }
 
-static inline float rb_exp(float x) {
+// exp(x + low), |low| far below 1: 2^k * exp(r). Two factors, because 2^k itself may not be a normal number: m = k +
+// twice the bias is split in halves, whose low bits are the two exponent fields.
+static inline float rb_exp_sum(float x, float low) {
     x = x > 89.0f ? 89.0f : x;  // beyond: the result is inf or 0 all the same
     x = x < -104.0f ? -104.0f : x;
-    float k = rb_fma(x, kLog2eF, kRoundF) - kRoundF;
-    float r = rb_fma(k, -kLn2HiF, x);
-    r = rb_fma(k, -kLn2LoF, r);
-    float p = 1.0f + rb_expm1_core(r);
-    float k1 = rb_fma(k, 0.5f, kRoundF) - kRoundF;  // two factors: 2^k itself may not be a normal number
-    return p * rb_pow2i(k1) * rb_pow2i(k - k1);
+    const float shifted = rb_fma(x, kLog2eF, kRoundF + 254.0f), k = shifted - (kRoundF + 254.0f);
+    const float r = rb_fma(k, -kLn2LoF, rb_fma(k, -kLn2HiF, x)) + low;
+    const u32 m = to_bits(shifted), half = m >> 1;
+    return (1.0f + rb_expm1_core(r)) * from_bits(half << 23) * from_bits((m - half) << 23);
+}
+static inline float rb_exp(float x) {
+    x = x > 89.0f ? 89.0f : x;
+    x = x < -104.0f ? -104.0f : x;
+    const float shifted = rb_fma(x, kLog2eF, kRoundF + 254.0f), k = shifted - (kRoundF + 254.0f);
+    const float r = rb_fma(k, -kLn2LoF, rb_fma(k, -kLn2HiF, x));
+    const u32 m = to_bits(shifted), half = m >> 1;
+    return (1.0f + rb_expm1_core(r)) * from_bits(half << 23) * from_bits((m - half) << 23);
 }
 static inline double rb_exp(double x) {
     x = x > 710.0 ? 710.0 : x;
     x = x < -746.0 ? -746.0 : x;
-    double k = rb_fma(x, kLog2eD, kRoundD) - kRoundD;
-    double r = rb_fma(k, -kLn2HiD, x);
-    r = rb_fma(k, -kLn2LoD, r);
-    double p = 1.0 + rb_expm1_core(r);
-    double k1 = rb_fma(k, 0.5, kRoundD) - kRoundD;
-    return p * rb_pow2i(k1) * rb_pow2i(k - k1);
+    const double shifted = rb_fma(x, kLog2eD, kRoundD + 2046.0), k = shifted - (kRoundD + 2046.0);
+    const double r = rb_fma(k, -kLn2LoD, rb_fma(k, -kLn2HiD, x));
+    const u64 m = to_bits(shifted), half = m >> 1;
+    return (1.0 + rb_expm1_core(r)) * from_bits(half << 52) * from_bits((m - half) << 52);
 }
 
-// log(2^e * m), m in [sqrt(1/2), sqrt(2)): with f = m-1, s = f/(2+f): log(1+f) = 2s + s^3 * L(s^2).
-static inline float rb_log(float x) {
-    float tiny = x < 0x1p-126f ? 8388608.0f : 1.0f;
-    float bias = x < 0x1p-126f ? 8388608.0f + 127.0f + 23.0f : 8388608.0f + 127.0f;
-    u32 ix = to_bits(x * tiny) + (0x3f800000u - 0x3f3504f3u);
-    float e = from_bits(0x4b000000u + (ix >> 23)) - bias;
-    float f = from_bits((ix & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
+// exp(x) - 1 = 2 * (2^(k-1) * expm1(r) + (2^(k-1) - 1/2)): k - 1 stays in range where exp(x) overflows.
+static inline float rb_expm1(float x) {
+    float t = x > 89.0f ? 89.0f : x;
+    t = t < -20.0f ? -20.0f : t;
+    const float shifted = rb_fma(t, kLog2eF, kRoundF + 126.0f), k = shifted - (kRoundF + 126.0f);
+    const float r = rb_fma(k, -kLn2LoF, rb_fma(k, -kLn2HiF, t));
+    const float s = from_bits(to_bits(shifted) << 23);
+    return 2.0f * rb_fma(rb_expm1_core(r), s, s - 0.5f);
+}
+static inline double rb_expm1(double x) {
+    double t = x > 710.0 ? 710.0 : x;
+    t = t < -40.0 ? -40.0 : t;
+    const double shifted = rb_fma(t, kLog2eD, kRoundD + 1022.0), k = shifted - (kRoundD + 1022.0);
+    const double r = rb_fma(k, -kLn2LoD, rb_fma(k, -kLn2HiD, t));
+    const double s = from_bits(to_bits(shifted) << 52);
+    return 2.0 * rb_fma(rb_expm1_core(r), s, s - 0.5);
+}
+
+// e ln 2 + log(1 + f), 1 + f in [sqrt(1/2), sqrt(2)): with s = f/(2+f): log(1+f) = 2s + s^3 * L(s^2).
+static inline float rb_log_core(float e, float f) {
     float s = f / (2.0f + f);
     float z = s * s;
     float l = 0.23330964f;
@@ -146,17 +168,9 @@ static inline float rb_log(float x) {
     l = rb_fma(l, z, 0.6666667f);
     float hfsq = 0.5f * f * f;
     float t = rb_fma(s, rb_fma(l, z, hfsq), e * kLn2LoF);
-    float y = rb_fma(e, kLn2HiF, f - (hfsq - t));
-    y = x > 0x1.fffffep+127f ? x : y;
-    y = x == 0.0f ? -__builtin_inff() : y;
-    return x >= 0.0f ? y : __builtin_nanf("");
+    return rb_fma(e, kLn2HiF, f - (hfsq - t));
 }
-static inline double rb_log(double x) {
-    double tiny = x < 0x1p-1022 ? 0x1p54 : 1.0;
-    double bias = x < 0x1p-1022 ? 0x1p52 + 1023.0 + 54.0 : 0x1p52 + 1023.0;
-    u64 ix = to_bits(x * tiny) + (u64{0x3ff0000000000000} - u64{0x3fe6a09e667f3bcd});
-    double e = from_bits(u64{0x4330000000000000} + (ix >> 52)) - bias;
-    double f = from_bits((ix & u64{0x000fffffffffffff}) + u64{0x3fe6a09e667f3bcd}) - 1.0;
+static inline double rb_log_core(double e, double f) {
     double s = f / (2.0 + f);
     double z = s * s;
     double l = 0x1.2b5b5fb2eac92p-3;
@@ -168,38 +182,259 @@ static inline double rb_log(double x) {
     l = rb_fma(l, z, 0x1.5555555555558p-1);
     double hfsq = 0.5 * f * f;
     double t = rb_fma(s, rb_fma(l, z, hfsq), e * kLn2LoD);
-    double y = rb_fma(e, kLn2HiD, f - (hfsq - t));
+    return rb_fma(e, kLn2HiD, f - (hfsq - t));
+}
+
+// x = 2^e * (1 + f); the constants move the mantissa's range from [1, 2) to [sqrt(1/2), sqrt(2)).
+constexpr u32 kHalfRootF = 0x3f3504f3u, kShiftF = 0x3f800000u - 0x3f3504f3u;
+constexpr u64 kHalfRootD = 0x3fe6a09e667f3bcd, kShiftD = u64{0x3ff0000000000000} - u64{0x3fe6a09e667f3bcd};
+
+static inline float rb_log(float x) {
+    float tiny = x < 0x1p-126f ? 8388608.0f : 1.0f;
+    float bias = x < 0x1p-126f ? 8388608.0f + 127.0f + 23.0f : 8388608.0f + 127.0f;
+    u32 ix = to_bits(x * tiny) + kShiftF;
+    float e = from_bits(0x4b000000u + (ix >> 23)) - bias;
+    float y = rb_log_core(e, from_bits((ix & 0x007fffffu) + kHalfRootF) - 1.0f);
+    y = x > 0x1.fffffep+127f ? x : y;
+    y = x == 0.0f ? -__builtin_inff() : y;
+    return x >= 0.0f ? y : __builtin_nanf("");
+}
+static inline double rb_log(double x) {
+    double tiny = x < 0x1p-1022 ? 0x1p54 : 1.0;
+    double bias = x < 0x1p-1022 ? 0x1p52 + 1023.0 + 54.0 : 0x1p52 + 1023.0;
+    u64 ix = to_bits(x * tiny) + kShiftD;
+    double e = from_bits(u64{0x4330000000000000} + (ix >> 52)) - bias;
+    double y = rb_log_core(e, from_bits((ix & u64{0x000fffffffffffff}) + kHalfRootD) - 1.0);
     y = x > 0x1.fffffffffffffp+1023 ? x : y;
     y = x == 0.0 ? -__builtin_inf() : y;
     return x >= 0.0 ? y : __builtin_nan("");
 }
 
-// tanh|x| = m / (m + 2), m = expm1(2|x|) = 2^k * expm1(r) + (2^k - 1); beyond the clamp the result rounds to 1.
+// log(1 + x): what rounding 1 + x = u lost, x - (u - 1), goes into f, scaled by 2^-e.
+static inline float rb_log1p(float x) {
+    const float u = 1.0f + x, lost = x - (u - 1.0f);
+    const u32 ix = to_bits(u) + kShiftF, field = ix >> 23;
+    const float e = from_bits(0x4b000000u + field) - (8388608.0f + 127.0f);
+    const float f = from_bits((ix & 0x007fffffu) + kHalfRootF) - 1.0f;
+    float y = rb_log_core(e, rb_fma(lost, from_bits((field < 254u ? 254u - field : 0u) << 23), f));
+    y = x > 0x1.fffffep+127f ? x : y;
+    y = x == -1.0f ? -__builtin_inff() : y;
+    return x >= -1.0f ? y : __builtin_nanf("");
+}
+static inline double rb_log1p(double x) {
+    const double u = 1.0 + x, lost = x - (u - 1.0);
+    const u64 ix = to_bits(u) + kShiftD, field = ix >> 52;
+    const double e = from_bits(u64{0x4330000000000000} + field) - (0x1p52 + 1023.0);
+    const double f = from_bits((ix & u64{0x000fffffffffffff}) + kHalfRootD) - 1.0;
+    double y = rb_log_core(e, rb_fma(lost, from_bits((field < 2046 ? u64{2046} - field : u64{0}) << 52), f));
+    y = x > 0x1.fffffffffffffp+1023 ? x : y;
+    y = x == -1.0 ? -__builtin_inf() : y;
+    return x >= -1.0 ? y : __builtin_nan("");
+}
+
+// tanh|x| = m / (m + 2), m = expm1(2|x|) = 2^k * expm1(r) + (2^k - 1); beyond the clamp the result rounds to 1. With
+// fma, ln 2 in one float is enough: k <= 27 times its error of 2e-9 is nothing where the slope is not.
 static inline float rb_tanh(float x) {
-    float t = 2.0f * rb_abs(x);
+    float t = rb_abs(x);
+    t = t + t;
     t = t > 18.5f ? 18.5f : t;
-    float k = rb_fma(t, kLog2eF, kRoundF) - kRoundF;
-    float r = rb_fma(k, -kLn2HiF, t);
-    r = rb_fma(k, -kLn2LoF, r);
-    float s = rb_pow2i(k);
-    float m = rb_fma(rb_expm1_core(r), s, s - 1.0f);
+    const float shifted = rb_fma(t, kLog2eF, kRoundF + 127.0f), k = shifted - (kRoundF + 127.0f);
+#if defined(__FMA__) || defined(__aarch64__)
+    const float r = rb_fma(k, -0.693147182f, t);
+#else
+    const float r = rb_fma(k, -kLn2LoF, rb_fma(k, -kLn2HiF, t));
+#endif
+    const float s = from_bits(to_bits(shifted) << 23);
+    const float m = rb_fma(rb_expm1_core(r), s, s - 1.0f);
     return rb_copysign(m / (m + 2.0f), x);
 }
 static inline double rb_tanh(double x) {
     double t = 2.0 * rb_abs(x);
     t = t > 39.0 ? 39.0 : t;
-    double k = rb_fma(t, kLog2eD, kRoundD) - kRoundD;
-    double r = rb_fma(k, -kLn2HiD, t);
-    r = rb_fma(k, -kLn2LoD, r);
-    double s = rb_pow2i(k);
-    double m = rb_fma(rb_expm1_core(r), s, s - 1.0);
+    const double shifted = rb_fma(t, kLog2eD, kRoundD + 1023.0), k = shifted - (kRoundD + 1023.0);
+    const double r = rb_fma(k, -kLn2LoD, rb_fma(k, -kLn2HiD, t));
+    const double s = from_bits(to_bits(shifted) << 52);
+    const double m = rb_fma(rb_expm1_core(r), s, s - 1.0);
     return rb_copysign(m / (m + 2.0), x);
 }
 
-// e = exp(-|x|) <= 1: 1/(1+e) for x >= 0, e/(1+e) below.
+// 1 / (1 + e^-x), 1 + e^-x = 2^k * expm1(r) + (1 + 2^k). The clamps keep 2^k normal: beyond the upper one the quotient
+// is below the normal numbers, which float ops flush to 0.
+static inline float rb_sigmoid(float x) {
+    float t = -x;
+    t = t > 88.0f ? 88.0f : t;
+    t = t < -87.0f ? -87.0f : t;
+    const float shifted = rb_fma(t, kLog2eF, kRoundF + 127.0f), k = shifted - (kRoundF + 127.0f);
+    const float r = rb_fma(k, -kLn2LoF, rb_fma(k, -kLn2HiF, t));
+    const float s = from_bits(to_bits(shifted) << 23);
+    const float y = 1.0f / rb_fma(rb_expm1_core(r), s, 1.0f + s);
+    return x < -87.33654f ? 0.0f : y;
+}
+// e = exp(-|x|) <= 1: 1/(1+e) for x >= 0, e/(1+e) below, down to the denormals.
+static inline double rb_sigmoid(double x) {
+    const double e = rb_exp(-rb_abs(x)), num = x >= 0.0 ? 1.0 : e;
+    return num / (1.0 + e);
+}
+
+// log(1 + e^x), no overflow
 template <typename T>
-static inline T rb_sigmoid(T x) {
-    T e = rb_exp(-rb_abs(x));
-    T num = x >= T(0) ? T(1) : e;
-    return num / (T(1) + e);
+static inline T rb_softplus(T x) {
+    return rb_relu(x) + rb_log1p(rb_exp(-rb_abs(x)));
+}
+
+// exp(-(square + low)): low is what rounding lost of a square.
+template <typename T>
+static inline T rb_gauss(T square, T low) {
+    const T g = rb_exp(-square);
+    return rb_fma(-low, g, g);
+}
+
+// erfc(t) * exp(t^2) = h(q) / (t + K), q = (t - K) / (t + K), for finite t >= 0; h: Chebyshev fit on [-1, 1].
+static inline float rb_erfc_scaled(float t) {
+    const float inverse = 1.0f / (t + 2.5f), q = (t - 2.5f) * inverse;
+    float h = -7.292146e-05f;
+    h = rb_fma(h, q, 2.6865591e-05f);
+    h = rb_fma(h, q, 0.0006662208f);
+    h = rb_fma(h, q, -0.0004136038f);
+    h = rb_fma(h, q, -0.004803455f);
+    h = rb_fma(h, q, 0.0083828885f);
+    h = rb_fma(h, q, 0.028358867f);
+    h = rb_fma(h, q, -0.17124942f);
+    h = rb_fma(h, q, 0.45391425f);
+    h = rb_fma(h, q, -0.8046519f);
+    h = rb_fma(h, q, 1.0540318f);
+    return h * inverse;
+}
+static inline double rb_erfc_scaled(double t) {
+    const double inverse = 1.0 / (t + 4.0), q = (t - 4.0) * inverse;
+    double h = -0x1.99842fd62f414p-33;
+    h = rb_fma(h, q, -0x1.504c6004758c6p-34);
+    h = rb_fma(h, q, 0x1.3f851dfdb9e2ep-29);
+    h = rb_fma(h, q, 0x1.83a51375685c6p-31);
+    h = rb_fma(h, q, -0x1.38d2f974d9e8ap-26);
+    h = rb_fma(h, q, -0x1.2ec531c275946p-32);
+    h = rb_fma(h, q, 0x1.10a0f6c4b1e42p-23);
+    h = rb_fma(h, q, -0x1.3f8e9228958bbp-24);
+    h = rb_fma(h, q, -0x1.c7340dc93a223p-21);
+    h = rb_fma(h, q, 0x1.7e21437faf536p-20);
+    h = rb_fma(h, q, 0x1.3b147375569a6p-18);
+    h = rb_fma(h, q, -0x1.3c6de66a9c08fp-16);
+    h = rb_fma(h, q, -0x1.e7ecfab456f4bp-19);
+    h = rb_fma(h, q, 0x1.72cda1cde2ceap-13);
+    h = rb_fma(h, q, -0x1.dd2844a3d9b3dp-12);
+    h = rb_fma(h, q, -0x1.269b51c9aaecdp-12);
+    h = rb_fma(h, q, 0x1.908f47249f50ep-8);
+    h = rb_fma(h, q, -0x1.b00c052c4aa07p-6);
+    h = rb_fma(h, q, 0x1.38dbd2c8e096bp-4);
+    h = rb_fma(h, q, -0x1.645fd8a4bc0c5p-3);
+    h = rb_fma(h, q, 0x1.52cac237101a8p-2);
+    h = rb_fma(h, q, -0x1.14eacb1ad0338p-1);
+    h = rb_fma(h, q, 0x1.8be202d26c705p-1);
+    h = rb_fma(h, q, -0x1.f3fe31ecb49bfp-1);
+    h = rb_fma(h, q, 0x1.18932bf08e154p+0);
+    return h * inverse;
+}
+
+// erf(x) / x - 1 for |x| <= 1 in z = x^2
+static inline float rb_erf_core(float z) {
+    float p = 7.875875e-05f;
+    p = rb_fma(p, z, -0.00080168643f);
+    p = rb_fma(p, z, 0.0051890872f);
+    p = rb_fma(p, z, -0.026854211f);
+    p = rb_fma(p, z, 0.11283594f);
+    p = rb_fma(p, z, -0.37612626f);
+    return rb_fma(p, z, 0.12837917f);
+}
+static inline double rb_erf_core(double z) {
+    double p = 0x1.05ffd737fb32ep-34;
+    p = rb_fma(p, z, -0x1.389d4f2641625p-30);
+    p = rb_fma(p, z, 0x1.f7b4bf3b13964p-27);
+    p = rb_fma(p, z, -0x1.5f1ecb6f0764cp-23);
+    p = rb_fma(p, z, 0x1.b9df224ca4b97p-20);
+    p = rb_fma(p, z, -0x1.f4d1e3183f7aep-17);
+    p = rb_fma(p, z, 0x1.f9a321d5b8e1ep-14);
+    p = rb_fma(p, z, -0x1.c02db3dac435fp-11);
+    p = rb_fma(p, z, 0x1.565bcd0dbaa38p-8);
+    p = rb_fma(p, z, -0x1.b82ce31284e00p-6);
+    p = rb_fma(p, z, 0x1.ce2f21a042b30p-4);
+    p = rb_fma(p, z, -0x1.812746b0379e6p-2);
+    return rb_fma(p, z, 0x1.06eba8214db69p-3);
+}
+template <typename T>
+static inline T rb_erf(T x) {
+    const T a = rb_abs(x), t = a > T(10) ? T(10) : a, square = t * t;
+    const T tail = rb_erfc_scaled(t) * rb_gauss(square, rb_fma(t, t, -square));
+    const T inner = rb_fma(x, rb_erf_core(x * x), x);
+    return a > T(1) ? rb_copysign(T(1) - tail, x) : inner;
+}
+
+// Phi(-|x|) = erfc(|x| / sqrt(2)) / 2, the normal distribution's tail, and bell = exp(-x^2 / 2).
+template <typename T>
+static inline T rb_normal_tail(T x, T& bell) {
+    constexpr T kEnd = sizeof(T) == 4 ? T(14.5) : T(39);  // from here on 0
+    T a = rb_abs(x);
+    a = a > kEnd ? kEnd : a;
+    const T half = T(0.5) * a, square = half * a;
+    bell = rb_gauss(square, rb_fma(half, a, -square));
+    return T(0.5) * rb_erfc_scaled(a * T(0.70710678118654752440)) * bell;
+}
+// x * Phi(x): no cancellation on either side
+template <typename T>
+static inline T rb_gelu(T x) {
+    T bell;
+    const T tail = rb_normal_tail(x, bell);
+    return x < T(-39) ? T(0) : x * (x > T(0) ? T(1) - tail : tail);
+}
+// Phi(x) + x * phi(x)
+template <typename T>
+static inline T rb_gelu_slope(T x) {
+    T bell;
+    const T tail = rb_normal_tail(x, bell);
+    const T near = x > T(39) ? T(39) : (x < T(-39) ? T(-39) : x);  // infinity times 0 is not a number
+    return rb_fma(near * T(0.39894228040143267794), bell, x > T(0) ? T(1) - tail : tail);
+}
+
+#if defined(__FMA__) || defined(__aarch64__)
+// a^b = exp(b * log|a|) with log|a| and the product as sums of two floats, and the sign of odd powers.
+static inline float rb_pow(float a, float b) {
+    const float x = rb_abs(a);
+    const float tiny = x < 0x1p-126f ? 8388608.0f : 1.0f;
+    const float bias = x < 0x1p-126f ? 8388608.0f + 127.0f + 23.0f : 8388608.0f + 127.0f;
+    const u32 ix = to_bits(x * tiny) + kShiftF;
+    const float e = from_bits(0x4b000000u + (ix >> 23)) - bias;
+    const float f = from_bits((ix & 0x007fffffu) + kHalfRootF) - 1.0f;
+    const float d = 2.0f + f, inverse = 1.0f / d, s = f * inverse;
+    const float s_low = rb_fma(-s, f - (d - 2.0f), rb_fma(-s, d, f)) * inverse;
+    const float z = s * s;
+    float l = 0.23330964f;
+    l = rb_fma(l, z, 0.28550804f);
+    l = rb_fma(l, z, 0.40000123f);
+    l = rb_fma(l, z, 0.6666667f);
+    // log x = e ln 2 + 2 s + (s z l + 2 s_low), the first two exact as sum + (rounding of sum)
+    const float twice = s + s, sum = rb_fma(e, kLn2HiF, twice), rounded = rb_fma(e, kLn2HiF, -sum) + twice;
+    const float rest = rb_fma(s * z, l, rb_fma(2.0f, s_low, rb_fma(e, kLn2LoF, rounded)));
+    const float high = sum + rest, low = rest - (high - sum);
+    const float p = b * high;
+    float p_low = rb_fma(b, low, rb_fma(b, high, -p));
+    p_low = rb_abs(p) < 200.0f ? p_low : 0.0f;
+    float y = rb_exp_sum(p, p_low);
+    const float inf = __builtin_inff();
+    y = x == 0.0f ? (b > 0.0f ? 0.0f : inf) : y;
+    y = x == inf ? (b > 0.0f ? inf : 0.0f) : y;
+    const float half = 0.5f * b;
+    const bool whole = __builtin_truncf(b) == b, odd = whole & (__builtin_truncf(half) != half);
+    y = odd ? from_bits(to_bits(y) | (to_bits(a) & 0x80000000u)) : y;
+    y = (a < 0.0f) & !whole & (x != inf) ? __builtin_nanf("") : y;
+    y = (a != a) | (b != b) ? a + b : y;
+    y = (x == 1.0f) & (rb_abs(b) == inf) ? 1.0f : y;
+    y = (a == 1.0f) | (b == 0.0f) ? 1.0f : y;
+    return b == 2.0f ? a * a : y;
+}
+#else
+static inline float rb_pow(float a, float b) {
+    return b == 2.0f ? a * a : __builtin_powf(a, b);
+}
+#endif
+static inline double rb_pow(double a, double b) {
+    return b == 2.0 ? a * a : __builtin_pow(a, b);
 }

@@ -1,24 +1,48 @@
 // random.inl: uniform and normal numbers and dropout from the counter-based stream (philox.hpp). Promise: element i
 // depends on (key, counter, i) alone, so any split gives the same numbers; uniform and dropout give the same bits on
-// every level and as the reference, normal differs from it by a few ULP. Sixteen blocks are computed side by side.
+// every level and as the reference, normal differs from it by a few ULP. Blocks are computed side by side.
 
 #include "core/philox.hpp"
 
-constexpr i64 kBlocks = 16;          // Philox blocks per step
-constexpr i64 kWords = 4 * kBlocks;  // words per step
+constexpr i64 kBlocks = kVecBytes == 64 ? 32 : 16;  // Philox blocks per step, as many as the registers hold
+constexpr i64 kWords = 4 * kBlocks;                 // words per step
 
-// What a lane holds one 32-bit word in: the level's cheapest way to a 64-bit product.
-#if defined(__AVX512DQ__)
-using PhiloxLane = u64;
+// words [4*kBlocks] = blocks first .. first+kBlocks-1 after the position `seed`, in stream order.
+#if defined(__AVX2__)
+// The upper halves of the lanes hold what earlier products left there: products and the final join read the lower ones.
+static __attribute__((noinline)) void philox_words(const Seed& seed, u64 first, u32* __restrict words) {
+    constexpr int kParts = int(kBlocks) / kWordLanes;
+    const Words m0 = words_set(kPhiloxM0), m1 = words_set(kPhiloxM1), lanes = words_load(kBlockOf);
+    Words c0[kParts], c1[kParts], c2[kParts], c3[kParts];
+    for (int v = 0; v < kParts; ++v) {
+        c0[v] = words_add(words_set(seed.counter + first + u64(v * kWordLanes)), lanes);
+        c1[v] = words_high(c0[v]);
+        c2[v] = c3[v] = words_set(0);
+    }
+    u32 k0 = u32(seed.key), k1 = u32(seed.key >> 32);
+    for (int round = 0; round < 10; ++round) {
+        const Words key0 = words_set(k0), key1 = words_set(k1);
+        for (int v = 0; v < kParts; ++v) {
+            const Words p0 = words_mul(c0[v], m0), p1 = words_mul(c2[v], m1);
+            c0[v] = words_xor3(words_high(p1), c1[v], key0);
+            c2[v] = words_xor3(words_high(p0), c3[v], key1);
+            c1[v] = p1;
+            c3[v] = p0;
+        }
+        k0 += kPhiloxW0;
+        k1 += kPhiloxW1;
+    }
+    for (int v = 0; v < kParts; ++v) {
+        store_blocks(words + 4 * v * kWordLanes, words_join(c0[v], c1[v]), words_join(c2[v], c3[v]));
+    }
+}
 #else
-using PhiloxLane = u32;
-#endif
 struct PhiloxState {
-    PhiloxLane c0, c1, c2, c3;
+    u32 c0, c1, c2, c3;
 };
-static inline PhiloxState philox_round(PhiloxState s, PhiloxLane k0, PhiloxLane k1) {
+static inline PhiloxState philox_round(PhiloxState s, u32 k0, u32 k1) {
     const u64 p0 = u64(kPhiloxM0) * u32(s.c0), p1 = u64(kPhiloxM1) * u32(s.c2);
-    return {PhiloxLane(p1 >> 32) ^ s.c1 ^ k0, u32(p1), PhiloxLane(p0 >> 32) ^ s.c3 ^ k1, u32(p0)};
+    return {u32(p1 >> 32) ^ s.c1 ^ k0, u32(p1), u32(p0 >> 32) ^ s.c3 ^ k1, u32(p0)};
 }
 template <int Round>
 static inline PhiloxState philox_rounds(PhiloxState s, u32 k0, u32 k1) {
@@ -28,11 +52,11 @@ static inline PhiloxState philox_rounds(PhiloxState s, u32 k0, u32 k1) {
     return s;
 }
 
-// words [4*kBlocks] = blocks first .. first+15 after the position `seed`, in stream order. Straight-line rounds in a
-// loop over blocks, apart from the index arithmetic: the form the compiler turns into 32x32 -> 64 bit vector products.
+// Straight-line rounds in a loop over blocks, apart from the index arithmetic: the form the compiler turns into 32x32
+// -> 64 bit vector products.
 static __attribute__((noinline)) void philox_words(const Seed& seed, u64 first, u32* __restrict words) {
     u32 lo[kBlocks], hi[kBlocks];
-    PhiloxLane r0[kBlocks], r1[kBlocks], r2[kBlocks], r3[kBlocks];
+    u32 r0[kBlocks], r1[kBlocks], r2[kBlocks], r3[kBlocks];
     for (i64 b = 0; b < kBlocks; ++b) {
         const u64 c = seed.counter + first + u64(b);
         lo[b] = u32(c);
@@ -53,6 +77,7 @@ static __attribute__((noinline)) void philox_words(const Seed& seed, u64 first, 
         words[4 * b + 3] = u32(r3[b]);
     }
 }
+#endif
 
 // Elements per step and the words of element e of a step.
 template <typename T>

@@ -58,8 +58,9 @@ static inline T fold_any(T* v, i64 n) {
     return n > 0 ? v[0] : Op::template identity<T>();
 }
 
-// One block: x [n] contiguous, n <= 32*kLanes.
-template <typename Op, typename T>
+// One block: x [n] contiguous, n <= 32*kLanes. far: x comes from memory; its lines are asked for kFar bytes ahead.
+constexpr i64 kFar = 4096;
+template <typename Op, bool far = false, typename T>
 static inline T reduce_block(const T* __restrict x, i64 n) {
     constexpr i64 L = kLanes<T>;
     if (n < 16) {
@@ -76,6 +77,9 @@ static inline T reduce_block(const T* __restrict x, i64 n) {
     for (i64 l = 0; l < L; ++l) lane[l] = x[l];
     i64 i = L;
     for (; i + L <= n; i += L) {
+        if (far) {
+            for (i64 l = 0; l < L; l += 64 / i64(sizeof(T))) __builtin_prefetch(x + i + kFar / i64(sizeof(T)) + l);
+        }
         for (i64 l = 0; l < L; ++l) lane[l] = Op::at(lane[l], x[i + l]);
     }
     for (i64 l = 0; l < n - i; ++l) lane[l] = Op::at(lane[l], x[i + l]);
@@ -83,14 +87,14 @@ static inline T reduce_block(const T* __restrict x, i64 n) {
 }
 
 // One chunk: blocks in order. Elements with a stride other than one are collected block by block first.
-template <typename Op, typename T>
+template <typename Op, bool far = false, typename T>
 static T reduce_chunk(const T* x, i64 stride, i64 n) {
     constexpr i64 kBlock = 32 * kLanes<T>;
     T s = Op::template identity<T>();
     for (i64 i = 0; i < n; i += kBlock) {
         const i64 m = n - i < kBlock ? n - i : kBlock;
         if (stride == 1) {
-            s = i ? Op::at(s, reduce_block<Op>(x + i, m)) : reduce_block<Op>(x, m);
+            s = i ? Op::at(s, reduce_block<Op, far>(x + i, m)) : reduce_block<Op, far>(x, m);
         } else {
             T line[kBlock];
             for (i64 j = 0; j < m; ++j) line[j] = x[(i + j) * stride];
@@ -128,7 +132,9 @@ static void reduce_rows(const View& vx, T* y, const Finish& finish) {
         parallel(chunks, 0.08 * double(chunk), [&](i64 begin, i64 end) {
             for (i64 c = begin; c < end; ++c) {
                 const i64 n = R - c * chunk < chunk ? R - c * chunk : chunk;
-                partial[c] = reduce_chunk<Op>(x + a * as + c * chunk * rs, rs, n);
+                const T* first = x + a * as + c * chunk * rs;
+                partial[c] = R >= (8 << 20) / i64(sizeof(T)) ? reduce_chunk<Op, true>(first, rs, n)
+                                                             : reduce_chunk<Op>(first, rs, n);
             }
         });
         y[a] = finish(fold_any<Op>(partial, chunks));
@@ -295,19 +301,18 @@ static void min_run(const void* args, Ctx& ctx) {
     reduce<MinOp, T>(a.x, a.y, ctx, [](T s) { return s; });
 }
 
-// Columns: running best and its row for 64 columns at a time. Rows (B = 1): the maximum, then its first position.
-template <typename T>
-static void argmax_run(const void* args, Ctx&) {
-    const argmax_args& v = *static_cast<const argmax_args*>(args);
-    const T* x = static_cast<const T*>(v.x.data);
-    i64* y = static_cast<i64*>(v.y.data);
-    const i64 A = v.x.shape[0], R = v.x.shape[1], B = v.x.shape[2];
-    const i64 as = v.x.stride[0], rs = v.x.stride[1], bs = v.x.stride[2];
+// Columns: running best and its row for 64 columns at a time. Rows (B = 1): the extreme value, then its first position.
+template <bool smallest, typename T>
+static void first_extreme(const View& vx, const View& vy) {
+    const T* x = static_cast<const T*>(vx.data);
+    i64* y = static_cast<i64*>(vy.data);
+    const i64 A = vx.shape[0], R = vx.shape[1], B = vx.shape[2];
+    const i64 as = vx.stride[0], rs = vx.stride[1], bs = vx.stride[2];
     if (B == 1) {
         parallel(A, 4.0 + 0.3 * double(R), [&](i64 begin, i64 end) {
             for (i64 a = begin; a < end; ++a) {
                 const T* row = x + a * as;
-                const T top = reduce_chunk<MaxOp>(row, rs, R);
+                const T top = smallest ? reduce_chunk<MinOp>(row, rs, R) : reduce_chunk<MaxOp>(row, rs, R);
                 i64 r = 0;
                 while (r < R - 1 && row[r * rs] != top && (top == top || row[r * rs] == row[r * rs])) ++r;
                 y[a] = r;
@@ -330,7 +335,8 @@ static void argmax_run(const void* args, Ctx&) {
             for (i64 r = 1; r < R; ++r) {
                 for (i64 b = 0; b < w; ++b) {
                     const T value = in[r * rs + b * bs];
-                    const bool take = (best[b] == best[b]) & !(value <= best[b]);
+                    const bool better = smallest ? !(value >= best[b]) : !(value <= best[b]);
+                    const bool take = (best[b] == best[b]) & better;
                     best[b] = take ? value : best[b];
                     where[b] = take ? r : where[b];
                 }
@@ -340,9 +346,21 @@ static void argmax_run(const void* args, Ctx&) {
     });
 }
 
+template <typename T>
+static void argmax_run(const void* args, Ctx&) {
+    const argmax_args& a = *static_cast<const argmax_args*>(args);
+    first_extreme<false, T>(a.x, a.y);
+}
+template <typename T>
+static void argmin_run(const void* args, Ctx&) {
+    const argmin_args& a = *static_cast<const argmin_args*>(args);
+    first_extreme<true, T>(a.x, a.y);
+}
+
 constexpr void add_reduce(Table& t) {
     add_simd<sum_run<float>, sum_run<double>>(t, op_sum);
     add_simd<max_run<float>, max_run<double>>(t, op_max);
     add_simd<min_run<float>, min_run<double>>(t, op_min);
     add_simd<argmax_run<float>, argmax_run<double>>(t, op_argmax);
+    add_simd<argmin_run<float>, argmin_run<double>>(t, op_argmin);
 }

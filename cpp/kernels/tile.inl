@@ -34,6 +34,8 @@ constexpr i64 cut(i64 n, i64 pieces, i64 i) {
     return n / pieces * i + min_i(i, n % pieces);
 }
 
+constexpr i64 kFarRows = 16;  // rows of b that a Keep tile asks for ahead of its use
+
 struct Step {
     i64 a, b, k;  // element offsets from the tile's a and b; length of the reduction
 };
@@ -43,10 +45,11 @@ struct TileOut {
     T* c;  // [m, n], rows ldc apart
     i64 ldc;
     T alpha, beta;
-    const T* bias;  // [n] or null
-    i32 act;        // Act
-    i32 n;          // columns to store, 1 <= n <= NV*L
-    i64 bvs, cvs;   // Split tiles only
+    const T* bias;      // [n] or null
+    i32 act;            // Act
+    i32 n;              // columns to store, 1 <= n <= NV*L
+    i64 bvs, cvs;       // Split tiles only
+    T* keep = nullptr;  // Keep tiles only: [k, NV*L], receives the b that was read
 };
 
 // f(y) of Act on m rows of n values in place; relu is done in registers by the tile.
@@ -131,14 +134,16 @@ RB_INLINE void finish(typename VT::R (&acc)[MR][NV], const TileOut<typename VT::
 
 // Split: the NV registers of a row are not neighbours but `o.bvs` apart in b and `o.cvs` in c, each o.n <= L columns
 // wide (several narrow column runs in one pass).
-template <class VT, int MR, int NV, bool Split>
+// Keep: writes b to o.keep as a packed panel on the way, for the tiles that follow. The stores cost nothing between the
+// multiply-adds, and the tile asks for its rows of b far ahead: they may come from memory, a page each.
+template <class VT, int MR, int NV, bool Split, bool Keep = false>
 static __attribute__((noinline)) void tile(const typename VT::T* a0, const typename VT::T* b0, const Step* steps,
                                            i64 count, i64 rs, i64 cs, i64 ldb, const TileOut<typename VT::T>& o) {
     using T = typename VT::T;
     using R = typename VT::R;
     constexpr int L = VT::L;
-    constexpr int G = (MR + 2) / 3;                // groups of three rows share a base pointer: [p], [p+rs], [p+2*rs]
-    if (!Split && count > 0 && steps->k >= 128) {  // the stores are far ahead: start fetching their lines
+    constexpr int G = (MR + 2) / 3;               // groups of three rows share a base pointer: [p], [p+rs], [p+2*rs]
+    if (!Split && count > 0 && steps->k >= 32) {  // the stores are far ahead: start fetching their lines
 #pragma GCC unroll 16
         for (int i = 0; i < MR; ++i)
             for (int v = 0; v < NV * L * int(sizeof(T)); v += 64)
@@ -150,6 +155,7 @@ static __attribute__((noinline)) void tile(const typename VT::T* a0, const typen
 #pragma GCC unroll 8
         for (int v = 0; v < NV; ++v) acc[i][v] = VT::zero();
 
+    T* keep = o.keep;
     const i64 bvs = Split ? o.bvs : i64(L);
     i64 rsb = rs * i64(sizeof(T));
     const i64 csb = cs * i64(sizeof(T));
@@ -162,6 +168,15 @@ static __attribute__((noinline)) void tile(const typename VT::T* a0, const typen
             R bv[NV];
 #pragma GCC unroll 8
             for (int v = 0; v < NV; ++v) bv[v] = VT::load(b + v * bvs);
+            if constexpr (Keep) {
+                const char* far = reinterpret_cast<const char*>(b + kFarRows * ldb);
+#pragma GCC unroll 4
+                for (int at = 0; at < NV * int(sizeof(R)); at += 64) __builtin_prefetch(far + at, 0, 3);
+                __builtin_prefetch(far + NV * sizeof(R) - 1, 0, 3);
+#pragma GCC unroll 8
+                for (int v = 0; v < NV; ++v) VT::store(keep + v * L, bv[v]);
+                keep += NV * L;
+            }
             b += ldb;
             asm("" : "+r"(rsb));  // keeps the compiler from carrying one pointer per row
 #pragma GCC unroll 16
@@ -234,23 +249,23 @@ using TileFn = void (*)(const T* a, const T* b, const Step* steps, i64 count, i6
                         const TileOut<T>& o);
 
 // Tiles by rows (1..kMR) for one register type and NV.
-template <class VT, int NV, bool Split>
+template <class VT, int NV, bool Split, bool Keep>
 struct TileRow {
     TileFn<typename VT::T> fn[15];
 };
-template <class VT, int NV, bool Split, int M>
-constexpr void fill_tiles(TileRow<VT, NV, Split>& t) {
-    t.fn[M] = tile<VT, M, NV, Split>;
-    if constexpr (M > 1) fill_tiles<VT, NV, Split, M - 1>(t);
+template <class VT, int NV, bool Split, bool Keep, int M>
+constexpr void fill_tiles(TileRow<VT, NV, Split, Keep>& t) {
+    t.fn[M] = tile<VT, M, NV, Split, Keep>;
+    if constexpr (M > 1) fill_tiles<VT, NV, Split, Keep, M - 1>(t);
 }
-template <class VT, int NV, bool Split>
-constexpr TileRow<VT, NV, Split> make_tiles() {
-    TileRow<VT, NV, Split> t{};
-    fill_tiles<VT, NV, Split, kMR<typename VT::T>>(t);
+template <class VT, int NV, bool Split, bool Keep>
+constexpr TileRow<VT, NV, Split, Keep> make_tiles() {
+    TileRow<VT, NV, Split, Keep> t{};
+    fill_tiles<VT, NV, Split, Keep, kMR<typename VT::T>>(t);
     return t;
 }
-template <class VT, int NV, bool Split = false>
-constexpr TileRow<VT, NV, Split> kTiles = make_tiles<VT, NV, Split>();
+template <class VT, int NV, bool Split = false, bool Keep = false>
+constexpr TileRow<VT, NV, Split, Keep> kTiles = make_tiles<VT, NV, Split, Keep>();
 
 // The width of a column panel holding n <= kNR columns: one of the widths that a tile exists for.
 template <typename T>

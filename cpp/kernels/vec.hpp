@@ -429,3 +429,140 @@ template <typename T, typename R>
 RB_INLINE void load_transposed_lines(const T* p, i64 stride, R* t) {
     (void)p, (void)stride, (void)t;
 }
+
+// --- stores past the caches: y [n] = line [n], line in the first-level cache. y needs the alignment of its type only;
+// what stands before and after whole vectors is stored the usual way. stream_end orders these stores before later ones.
+#if defined(__x86_64__)
+template <typename T>
+static inline void stream_out(const T* line, T* y, i64 n) {
+    const i64 before = i64((kVecBytes - reinterpret_cast<u64>(y) % kVecBytes) % kVecBytes) / i64(sizeof(T));
+    i64 i = before < n ? before : n;
+    memcpy(y, line, size_t(i) * sizeof(T));
+    constexpr i64 L = kVecBytes / i64(sizeof(T));
+    for (; i + L <= n; i += L) {
+#if defined(__AVX512F__)
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(y + i), _mm512_loadu_si512(line + i));
+#elif defined(__AVX2__)
+        _mm256_stream_si256(reinterpret_cast<__m256i*>(y + i),
+                            _mm256_loadu_si256(reinterpret_cast<const __m256i*>(line + i)));
+#else
+        _mm_stream_si128(reinterpret_cast<__m128i*>(y + i),
+                         _mm_loadu_si128(reinterpret_cast<const __m128i*>(line + i)));
+#endif
+    }
+    memcpy(y + i, line + i, size_t(n - i) * sizeof(T));
+}
+RB_INLINE void stream_end() {
+    _mm_sfence();
+}
+#else
+template <typename T>
+static inline void stream_out(const T* line, T* y, i64 n) {
+    memcpy(y, line, size_t(n) * sizeof(T));
+}
+RB_INLINE void stream_end() {}
+#endif
+
+// --- 64-bit lanes that carry 32-bit words, for Philox: kWordLanes blocks side by side. mul: the low halves' full
+// product; xor3: a ^ b ^ c. store_blocks writes 4 words per lane in the order of the blocks when lane j carries block
+// kBlockOf[j].
+#if defined(__AVX2__)
+constexpr int kWordLanes = kVecBytes / 8;
+#if defined(__AVX512F__)
+using Words = __m512i;
+alignas(64) constexpr u64 kBlockOf[8] = {0, 4, 1, 5, 2, 6, 3, 7};
+RB_INLINE Words words_set(u64 x) {
+    return _mm512_set1_epi64(i64(x));
+}
+RB_INLINE Words words_load(const u64* p) {
+    return _mm512_loadu_si512(p);
+}
+RB_INLINE Words words_add(Words a, Words b) {
+    return _mm512_add_epi64(a, b);
+}
+RB_INLINE Words words_mul(Words a, Words b) {
+    return _mm512_mul_epu32(a, b);
+}
+RB_INLINE Words words_high(Words a) {
+    return _mm512_srli_epi64(a, 32);
+}
+RB_INLINE Words words_xor3(Words a, Words b, Words c) {
+    return _mm512_ternarylogic_epi64(a, b, c, 0x96);
+}
+RB_INLINE Words words_join(Words low, Words high) {  // low half of low, low half of high above it
+    return _mm512_mask_shuffle_epi32(low, 0xAAAA, high, _MM_PERM_CCAA);
+}
+RB_INLINE void store_blocks(u32* p, Words a, Words b) {
+    _mm512_storeu_si512(p, _mm512_unpacklo_epi64(a, b));
+    _mm512_storeu_si512(p + 16, _mm512_unpackhi_epi64(a, b));
+}
+#else
+using Words = __m256i;
+alignas(64) constexpr u64 kBlockOf[4] = {0, 2, 1, 3};
+RB_INLINE Words words_set(u64 x) {
+    return _mm256_set1_epi64x(i64(x));
+}
+RB_INLINE Words words_load(const u64* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+RB_INLINE Words words_add(Words a, Words b) {
+    return _mm256_add_epi64(a, b);
+}
+RB_INLINE Words words_mul(Words a, Words b) {
+    return _mm256_mul_epu32(a, b);
+}
+RB_INLINE Words words_high(Words a) {
+    return _mm256_srli_epi64(a, 32);
+}
+RB_INLINE Words words_xor3(Words a, Words b, Words c) {
+    return _mm256_xor_si256(_mm256_xor_si256(a, b), c);
+}
+RB_INLINE Words words_join(Words low, Words high) {
+    return _mm256_blend_epi32(low, _mm256_slli_epi64(high, 32), 0xAA);
+}
+RB_INLINE void store_blocks(u32* p, Words a, Words b) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_unpacklo_epi64(a, b));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), _mm256_unpackhi_epi64(a, b));
+}
+#endif
+#endif
+
+// --- quads: 16 bytes, kQuad elements. set_quad: the quad at p in every 16-byte part of a register.
+template <class VT>
+RB_INLINE typename VT::R set_quad(const typename VT::T* p) {
+    [[maybe_unused]] constexpr bool single = sizeof(typename VT::T) == 4;
+#if defined(__AVX512F__) && defined(__AVX512VL__)
+    if constexpr (sizeof(typename VT::R) == 64 && single) return _mm512_maskz_broadcast_f32x4(0xffff, _mm_loadu_ps(p));
+    if constexpr (sizeof(typename VT::R) == 64 && !single) return _mm512_maskz_broadcast_f64x2(0xff, _mm_loadu_pd(p));
+#endif
+#if defined(__AVX2__) && defined(__FMA__)
+    if constexpr (sizeof(typename VT::R) == 32 && single)
+        return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p));
+    if constexpr (sizeof(typename VT::R) == 32 && !single)
+        return _mm256_broadcast_pd(reinterpret_cast<const __m128d*>(p));
+#endif
+    if constexpr (sizeof(typename VT::R) == 16) return VT::load(p);
+}
+
+// Registers of at most 32 bytes filled from quads: load_quads(p, s) has those at p and, where it fits, p + s.
+#if defined(__AVX2__) && defined(__FMA__)
+template <typename T>
+struct Quads;
+template <>
+struct Quads<float> : Vec<float, 8> {
+    RB_INLINE R load_quads(const T* p, i64 s) {
+        return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + s), 1);
+    }
+};
+template <>
+struct Quads<double> : Vec<double, 4> {
+    RB_INLINE R load_quads(const T* p, i64 s) {
+        return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + s), 1);
+    }
+};
+#else
+template <typename T>
+struct Quads : V<T> {
+    RB_INLINE typename V<T>::R load_quads(const T* p, i64) { return V<T>::load(p); }
+};
+#endif

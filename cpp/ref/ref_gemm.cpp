@@ -1,4 +1,4 @@
-// ref_gemm.cpp: c = act(alpha * a @ b + bias + beta * c), optionally with one leading batch axis on every operand.
+// ref_gemm.cpp: c = act(alpha * a @ b + bias + beta * c), optionally with leading batch axes on every operand.
 #include "ref/ref.hpp"
 
 #include <cmath>
@@ -20,14 +20,20 @@ double activate(double x, i64 act) {
 
 template <typename T>
 void gemm(const gemm_args& g) {
-    const int lead = g.c.ndim - 2;  // 1 with a batch axis
-    const i64 B = lead ? g.c.shape[0] : 1;
+    const int lead = g.c.ndim - 2;  // batch axes
+    i64 B = 1;
+    for (int d = 0; d < lead; ++d) B *= g.c.shape[d];
+    const auto offset = [lead](const View& v, i64 n) {  // of product n
+        i64 at = 0;
+        for (int d = lead - 1; d >= 0; n /= v.shape[d--]) at += n % v.shape[d] * v.stride[d];
+        return at;
+    };
     const i64 M = g.c.shape[lead], N = g.c.shape[lead + 1], K = g.a.shape[lead + 1];
     for (i64 n = 0; n < B; ++n) {
-        const T* a = ptr<T>(g.a) + (lead ? n * g.a.stride[0] : 0);                                    // [M,K] strided
-        const T* b = ptr<T>(g.b) + (lead ? n * g.b.stride[0] : 0);                                    // [K,N] strided
+        const T* a = ptr<T>(g.a) + offset(g.a, n);                                                    // [M,K] strided
+        const T* b = ptr<T>(g.b) + offset(g.b, n);                                                    // [K,N] strided
         const T* bias = present(g.bias) ? ptr<T>(g.bias) + (g.bias.ndim == 2 ? n * N : 0) : nullptr;  // [N]
-        T* c = ptr<T>(g.c) + (lead ? n * g.c.stride[0] : 0);                                          // [M,N]
+        T* c = ptr<T>(g.c) + offset(g.c, n);                                                          // [M,N]
         for (i64 i = 0; i < M; ++i) {
             for (i64 j = 0; j < N; ++j) {
                 double s = 0.0;

@@ -72,6 +72,11 @@ void argmax(const argmax_args& a) {
 }
 
 template <typename T>
+void argmin(const argmin_args& a) {
+    for_each_output<i64>(a.y, [&](i64 i, i64 j) { return first_extreme<T>(a.x, i, j, T(-1)); });
+}
+
+template <typename T>
 void softmax(const softmax_args& a) {
     const i64 M = a.x.shape[0], C = a.x.shape[1];
     for (i64 m = 0; m < M; ++m) {
@@ -148,6 +153,7 @@ RB_REF_INSTANTIATE(sum)
 RB_REF_INSTANTIATE(max)
 RB_REF_INSTANTIATE(min)
 RB_REF_INSTANTIATE(argmax)
+RB_REF_INSTANTIATE(argmin)
 RB_REF_INSTANTIATE(softmax)
 RB_REF_INSTANTIATE(softmax_dx)
 RB_REF_INSTANTIATE(log_softmax)

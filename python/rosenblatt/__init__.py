@@ -27,9 +27,9 @@ _LAZY = ("cli", "data", "distributed", "io", "metrics", "models", "nn", "optim",
 
 __all__ = [
     "CaptureError", "Captured", "Function", "Parameter", "Tensor", "__version__", "capture", "checkpoint",
-    "data", "detect_anomaly", "distributed", "enable_grad", "get_num_threads", "grad", "gradcheck", "io", "is_grad_enabled",
-    "manual_seed", "mark_written", "metrics", "models", "nn", "no_grad", "ops", "optim", "profile", "set_num_threads",
-    "show_config", "stop_gradient", "tensor", "train", "viz",
+    "data", "detect_anomaly", "distributed", "enable_grad", "get_num_threads", "grad", "gradcheck", "io",
+    "is_grad_enabled", "manual_seed", "mark_written", "metrics", "models", "nn", "no_grad", "ops", "optim", "profile",
+    "set_num_threads", "show_config", "stop_gradient", "tensor", "train", "viz",
 ]
 
 

@@ -67,7 +67,8 @@ TEST(arithmetic) {
 }
 
 TEST(comparisons) {
-    for (const char* op : {"maximum", "minimum", "greater", "greater_equal", "equal"}) binary(op, -1, 1, 0);
+    for (const char* op : {"maximum", "minimum", "greater", "greater_equal", "equal", "not_equal"})
+        binary(op, -1, 1, 0);
     // every pair of the special values
     std::vector<double> a, b;
     for (double x : kSpecial) {
@@ -77,7 +78,8 @@ TEST(comparisons) {
         }
     }
     const int64_t n = int64_t(a.size());
-    for (const char* op : {"maximum", "minimum", "greater", "greater_equal", "equal", "add", "mul", "div"}) {
+    for (const char* op :
+         {"maximum", "minimum", "greater", "greater_equal", "equal", "not_equal", "add", "mul", "div", "pow"}) {
         OpCase(op).values("a", {n}, a).values("b", {n}, b).out("y", {n}).tolerance(1).run();
     }
 }
@@ -90,6 +92,12 @@ TEST(unary_functions) {
     unary("sqrt", 0, 9, 1);
     unary("exp", -20, 20, 2);
     unary("log", 1e-3, 20, 2);
+    unary("log1p", -0.9, 20, 3);
+    unary("expm1", -20, 20, 3);
+    unary("erf", -4, 4, 4);
+    unary("floor", -9, 9, 0);
+    unary("ceil", -9, 9, 0);
+    unary("round", -9, 9, 0);
     unary("relu", -2, 2, 0);
     unary("tanh", -4, 4, 4);
     unary("sigmoid", -20, 20, 4);
@@ -100,6 +108,67 @@ TEST(activation_gradients) {
     binary("relu_dx", -1, 1, 0);
     binary("tanh_dx", -0.9, 0.9, 8);
     binary("sigmoid_dx", 0.1, 0.9, 4);
+}
+
+// Functions with parameters. Tails run through exp of a rounded argument, and slopes of the reference cancel: hence the
+// wide tolerances; tests/test_math.py has the sharp ones.
+TEST(functions) {
+    uint64_t seed = 1;
+    for (int fn = 0; fn < rb::kNumFns; ++fn) {
+        for (const Shape& s : {Shape{1}, Shape{17}, Shape{5, 9}, Shape{0}, Shape{9000}, Shape{}}) {
+            for (Layout l : kLayouts) {
+                OpCase("activate", ++seed)
+                    .in("x", s, l, -6, 6)
+                    .out("y", s)
+                    .set("fn", fn)
+                    .set("p", 0.75)
+                    .tolerance(32, 0.01)
+                    .run();
+                OpCase("activate_dx", ++seed)
+                    .in("x", s, l, -6, 6)
+                    .in("dy", s)
+                    .out("dx", s)
+                    .set("fn", fn)
+                    .set("p", 0.75)
+                    .tolerance(64, 1)
+                    .run();
+            }
+        }
+        const int64_t n = int64_t(kSpecial.size());
+        OpCase("activate").values("x", {n}, kSpecial).out("y", {n}).set("fn", fn).set("p", 1).tolerance(256).run();
+        OpCase("activate_dx")
+            .values("x", {n}, kSpecial)
+            .values("dy", {n}, std::vector<double>(size_t(n), 1.5))
+            .out("dx", {n})
+            .set("fn", fn)
+            .set("p", 1)
+            .tolerance(256)
+            .run();
+    }
+    for (Layout l : kLayouts) {
+        OpCase("clip", ++seed)
+            .in("x", {40, 33}, l)
+            .out("y", {40, 33})
+            .set("low", -0.5)
+            .set("high", 0.25)
+            .tolerance(1)
+            .run();
+        OpCase("clip_dx", ++seed)
+            .in("x", {40, 33}, l)
+            .in("dy", {40, 33})
+            .out("dx", {40, 33})
+            .set("low", -0.5)
+            .set("high", 0.25)
+            .tolerance(0)
+            .run();
+        OpCase("where", ++seed)
+            .values("c", {4, 1, 3}, {0, 1, 0, kNaN, 0, 2, -0.0, 1, 1, 0, 0, -3})
+            .in("a", {4, 50, 3}, l)
+            .in("b", {50, 1})
+            .out("y", {4, 50, 3})
+            .tolerance(0)
+            .run();
+    }
 }
 
 TEST(copy_and_fill) {
@@ -162,5 +231,68 @@ TEST(optimisers) {
                     .run();
             }
         }
+    }
+}
+
+// The other updates: state in place, every option.
+TEST(more_optimisers) {
+    uint64_t seed = 1;
+    const Shape sizes[] = {Shape{1}, Shape{37}, Shape{5, 9}, Shape{0}, Shape{30000}};
+    for (const Shape& s : sizes) {
+        const auto start = [&](const char* op) {
+            OpCase c(op, ++seed);
+            c.in("p", s).in("g", s).set("weight_decay", 0.01).tolerance(16, 1);
+            return c;
+        };
+        const auto positive = [&](OpCase& c, const char* field) { c.in(field, s, Layout::contiguous, 0.1, 1); };
+        OpCase nesterov = start("nesterov_update");
+        nesterov.in("v", s).set("lr", 0.1).set("momentum", 0.9).set("behind", 0.9).set("ahead", 0.9).run();
+        for (int inside : {0, 1}) {
+            OpCase adagrad = start("adagrad_update");
+            positive(adagrad, "s");
+            adagrad.set("lr", 0.1).set("eps", 1e-3).set("inside", inside).run();
+            for (int centred : {0, 1}) {
+                for (int moving : {0, 1}) {
+                    OpCase c = start("rmsprop_update");
+                    c.in("v", s, Layout::contiguous, 1.5, 2);
+                    if (centred) c.in("mean", s);
+                    if (moving) c.in("m", s).set("momentum", 0.9);
+                    c.set("lr", 0.1).set("rho", 0.9).set("eps", 1e-3).set("inside", inside).run();
+                }
+            }
+        }
+        OpCase adadelta = start("adadelta_update");
+        positive(adadelta, "v");
+        positive(adadelta, "d");
+        adadelta.set("lr", 1).set("rho", 0.9).set("eps", 1e-3).run();
+        OpCase delta = start("delta_bar_delta_update");
+        positive(delta, "rate");
+        delta.in("bar", s).set("scale", 0.1).set("kappa", 0.05).set("phi", 0.2).set("theta", 0.7).run();
+        OpCase("clip_update", ++seed).in("x", s).set("low", -0.5).set("high", 0.25).tolerance(1).run();
+        for (int first : {0, 1}) {
+            OpCase("norm_update", ++seed)
+                .in("x", s)
+                .in("norms", {4}, Layout::contiguous, 0, 2)
+                .set("first", first)
+                .tolerance(1024)
+                .run();
+        }
+        OpCase("norm_scale_update", ++seed)
+            .in("x", s)
+            .values("norms", {4}, {3, 2, 1, 0.5})
+            .set("which", 1)
+            .set("limit", 0.7)
+            .set("eps", 1e-6)
+            .tolerance(2)
+            .run();
+    }
+    for (double low : {0.0, 5.0}) {
+        OpCase("row_norm_update", ++seed)
+            .in("x", {30, 70})
+            .set("rows", 30)
+            .set("low", low)
+            .set("high", low + 2)
+            .tolerance(4)
+            .run();
     }
 }

@@ -21,9 +21,10 @@ void product(int64_t batch, int64_t M, int64_t N, int64_t K, Layout la, Layout l
 
 TEST(gemm_shapes) {
     const int64_t sizes[][3] = {
-        {1, 1, 1},     {1, 10, 7},    {7, 1, 9},   {3, 5, 0},      {0, 4, 4},     {4, 0, 4},    {4, 4, 4},
-        {14, 32, 16},  {15, 33, 17},  {13, 31, 9}, {64, 120, 400}, {32, 128, 64}, {64, 10, 84}, {100, 70, 300},
-        {6, 25, 1000}, {129, 65, 40}, {2, 300, 5}, {200, 3, 50},   {1, 64, 500},  {40, 1, 600}, {16, 16, 4000}};
+        {1, 1, 1},     {1, 10, 7},    {7, 1, 9},     {3, 5, 0},      {0, 4, 4},     {4, 0, 4},     {4, 4, 4},
+        {14, 32, 16},  {15, 33, 17},  {13, 31, 9},   {64, 120, 400}, {32, 128, 64}, {64, 10, 84},  {100, 70, 300},
+        {6, 25, 1000}, {129, 65, 40}, {2, 300, 5},   {200, 3, 50},   {1, 64, 500},  {40, 1, 600},  {16, 16, 4000},
+        {1, 1100, 37}, {1030, 1, 70}, {50, 10, 131}, {9, 3, 100},    {35, 12, 97},  {60, 256, 20}, {130, 70, 33}};
     uint64_t seed = 1;
     for (const auto& s : sizes) {
         for (Layout la : {Layout::contiguous, Layout::transposed}) {
@@ -57,6 +58,15 @@ TEST(gemm_batched) {
             product(1, 8, 8, 8, la, lb, 1, true, 1, 0, seed);
             product(2, 5, 6, 0, la, lb, 3, true, 1, 1, seed);
         }
+    }
+}
+
+// Several batch axes, and a matrix shared by all products of an axis (stride 0).
+TEST(gemm_batch_axes) {
+    for (Layout la : {Layout::contiguous, Layout::transposed, Layout::broadcast}) {
+        OpCase c("gemm", 300 + uint64_t(la));
+        c.in("a", {2, 3, 5, 33}, la).in("b", {2, 3, 33, 17}).in("c", {2, 3, 5, 17}).set("alpha", 1).set("beta", 0);
+        c.set("act", 1).tolerance(1, 64).run();
     }
 }
 

@@ -9,6 +9,18 @@ namespace rb {
 enum Act : i32 { act_none = 0, act_relu = 1, act_tanh = 2, act_sigmoid = 3 };
 constexpr int kNumActs = 4;
 
+// Functions of `activate`; p is the parameter in brackets.
+enum Fn : i32 {
+    fn_leaky = 0,      // x > 0 ? x : p x   [slope]
+    fn_elu = 1,        // x > 0 ? x : p (exp(x) - 1)   [scale]
+    fn_softplus = 2,   // log(1 + exp(p x)) / p   [sharpness]
+    fn_gelu = 3,       // x Phi(x)
+    fn_gelu_tanh = 4,  // x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2
+    fn_silu = 5,       // x sigmoid(x)
+    fn_algebraic = 6   // x / sqrt(1 + x^2)
+};
+constexpr int kNumFns = 7;
+
 #define IN(f) View f;
 #define IN_OPT(f) View f;
 #define INC(f) View f;

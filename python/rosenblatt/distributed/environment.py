@@ -28,14 +28,14 @@ def _launcher(place: int, environ: Mapping[str, str]) -> int | None:
     return None
 
 
-def launched_size(environ: Mapping[str, str] = os.environ) -> int:
+def launched_size(environ: Mapping[str, str] | None = None) -> int:
     """The number of processes that mpiexec started, 1 when it did not start this one (see `LAUNCHERS`)."""
-    return max(_launcher(0, environ) or 1, 1)
+    return max(_launcher(0, os.environ if environ is None else environ) or 1, 1)
 
 
-def launched_rank(environ: Mapping[str, str] = os.environ) -> int:
+def launched_rank(environ: Mapping[str, str] | None = None) -> int:
     """This process's number in the job, 0 when mpiexec did not start it."""
-    return _launcher(1, environ) or 0
+    return _launcher(1, os.environ if environ is None else environ) or 0
 
 
 def _setting(name: str, text: str, kind: Callable[[str], T], least: float, default: T) -> T:

@@ -11,31 +11,59 @@ from __future__ import annotations
 from typing import Any
 
 from ..tensor import Tensor
+from .activation import (
+    algebraic_sigmoid,
+    bipolar_sigmoid,
+    bipolar_step,
+    dead_zone,
+    elu,
+    gelu,
+    hard_tanh,
+    leaky_relu,
+    log_sum_exp,
+    logistic,
+    maxout,
+    prelu,
+    ramp,
+    shifted_relu,
+    silu,
+    softplus,
+    step,
+)
 from .conv import conv2d, conv2d_dw, conv2d_dx
 from .elementwise import (
     abs,
     add,
     astype,
+    ceil,
+    clip,
     div,
     equal,
+    erf,
     exp,
+    expm1,
+    floor,
     greater,
     greater_equal,
     less,
     less_equal,
     log,
+    log1p,
     maximum,
     minimum,
     mul,
     neg,
+    not_equal,
     pow,
     relu,
+    round,
     sigmoid,
     sign,
     sqrt,
     square,
     sub,
     tanh,
+    where,
 )
 from .image import warp_affine
 from .linalg import gemm, linear, matmul
@@ -61,18 +89,23 @@ from .losses import (
 )
 from .pool import avg_pool2d, max_pool2d
 from .random import dropout, normal, uniform
-from .reduce import argmax, max, mean, min, sum
+from .reduce import argmax, max, mean, min, std, sum, var
+from .select import argmin, argsort, cumprod, cumsum, embedding, gather, scatter_add, sort, take, topk
 from .shape import broadcast_to, concat, copy, flatten, getitem, ones, reshape, stack, transpose, zeros
 
 __all__ = [
-    "abs", "add", "argmax", "astype", "avg_pool2d", "bce_loss", "bce_with_logits", "broadcast_to",
-    "categorical_cross_entropy", "concat", "conv2d", "conv2d_dw", "conv2d_dx", "copy", "cosine_loss", "cross_entropy",
-    "detection_loss", "div", "dropout", "equal", "exp", "flatten", "focal_loss", "gemm", "getitem", "greater",
-    "greater_equal", "half_sse_loss", "hinge_loss", "huber_loss", "kl_div", "less", "less_equal", "linear", "log",
-    "log_softmax", "logistic_loss", "mae_loss", "matmul", "max", "max_pool2d", "maximum", "mean", "min", "minimum",
-    "mse_loss", "msle_loss", "mul", "neg", "normal", "one_hot", "ones", "perceptron_loss", "pow", "relu", "reshape",
-    "rmse_loss", "sigmoid", "sign", "smooth_l1_loss", "softmax", "sqrt", "square", "squared_hinge_loss", "sse_loss",
-    "stack", "sub", "sum", "tanh", "transpose", "uniform", "warp_affine", "zeros",
+    "abs", "add", "algebraic_sigmoid", "argmax", "argmin", "argsort", "astype", "avg_pool2d", "bce_loss",
+    "bce_with_logits", "bipolar_sigmoid", "bipolar_step", "broadcast_to", "categorical_cross_entropy", "ceil",
+    "clip", "concat", "conv2d", "conv2d_dw", "conv2d_dx", "copy", "cosine_loss", "cross_entropy", "cumprod",
+    "cumsum", "dead_zone", "detection_loss", "div", "dropout", "elu", "embedding", "equal", "erf", "exp", "expm1",
+    "flatten", "floor", "focal_loss", "gather", "gelu", "gemm", "getitem", "greater", "greater_equal",
+    "half_sse_loss", "hard_tanh", "hinge_loss", "huber_loss", "kl_div", "leaky_relu", "less", "less_equal",
+    "linear", "log", "log1p", "log_softmax", "log_sum_exp", "logistic", "logistic_loss", "mae_loss", "matmul",
+    "max", "max_pool2d", "maximum", "maxout", "mean", "min", "minimum", "mse_loss", "msle_loss", "mul", "neg",
+    "normal", "not_equal", "one_hot", "ones", "perceptron_loss", "pow", "prelu", "ramp", "relu", "reshape",
+    "rmse_loss", "round", "scatter_add", "shifted_relu", "sigmoid", "sign", "silu", "smooth_l1_loss", "softmax",
+    "softplus", "sort", "sqrt", "square", "squared_hinge_loss", "sse_loss", "stack", "std", "step", "sub", "sum",
+    "take", "tanh", "topk", "transpose", "uniform", "var", "warp_affine", "where", "zeros",
 ]
 
 

@@ -6,7 +6,7 @@ as in NumPy; a shape that does not fit raises ValueError with both shapes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,8 +19,9 @@ from ._common import cast as _cast_array
 from .reduce import sum_to
 
 __all__ = [
-    "abs", "add", "astype", "div", "equal", "exp", "greater", "greater_equal", "less", "less_equal", "log", "maximum",
-    "minimum", "mul", "neg", "pow", "relu", "sigmoid", "sign", "sqrt", "square", "sub", "tanh",
+    "abs", "add", "astype", "ceil", "clip", "div", "equal", "erf", "exp", "expm1", "floor", "greater",
+    "greater_equal", "less", "less_equal", "log", "log1p", "maximum", "minimum", "mul", "neg", "not_equal", "pow",
+    "relu", "round", "sigmoid", "sign", "sqrt", "square", "sub", "tanh", "where",
 ]
 
 
@@ -159,6 +160,30 @@ def equal(a: X | Any, b: X | Any) -> X:
     return _binary("equal", _core.equal, None, a, b)
 
 
+def not_equal(a: X | Any, b: X | Any) -> X:
+    """1.0 where a != b or either is NaN, else 0.0."""
+    return _binary("not_equal", _core.not_equal, None, a, b)
+
+
+def where(condition: Any, a: X | Any, b: X | Any) -> X:
+    """a where the condition is not 0 (or True), b elsewhere; the three broadcast. No gradient to the condition."""
+    x, z = pair("where", a, b)
+    c = _cast_array(operand("where", condition), x.dtype)
+    shape = broadcast_shape("where", broadcast_shape("where", x.shape, z.shape), c.shape)
+    y = new_array(shape, CODE[x.dtype])
+    _core.where(c, x, z, y)
+    if not any(isinstance(t, Tensor) for t in (condition, a, b)):
+        return y
+    return record("where", y, _where_grad, (a, b), (c, x.shape, z.shape))
+
+
+def _where_grad(g: Any, needs: Any, c: Array, sa: Any, sb: Any) -> tuple[Any, ...]:
+    return (
+        sum_to(where(c, g, 0.0), sa) if needs[0] else None,
+        sum_to(where(c, 0.0, g), sb) if needs[1] else None,
+    )
+
+
 # --- functions of one argument
 
 
@@ -220,6 +245,73 @@ def log(x: X) -> X:
 
 def _log_grad(g: Any, needs: Any, x: Any) -> tuple[Any, ...]:
     return (div(g, x),)
+
+
+def log1p(x: X) -> X:
+    """log(1 + x), exact for small x; -inf at -1, NaN below."""
+    return record("log1p", _unary("log1p", _core.log1p, x), _log1p_grad, (x,), (x,))
+
+
+def _log1p_grad(g: Any, needs: Any, x: Any) -> tuple[Any, ...]:
+    return (div(g, add(x, 1.0)),)
+
+
+def expm1(x: X) -> X:
+    """e**x - 1, exact for small x."""
+    return record("expm1", _unary("expm1", _core.expm1, x), _expm1_grad, (x,), (OUT,))
+
+
+def _expm1_grad(g: Any, needs: Any, y: Any) -> tuple[Any, ...]:
+    return (mul(g, add(y, 1.0)),)
+
+
+def erf(x: X) -> X:
+    """The error function 2/sqrt(pi) times the integral of e**-t**2 from 0 to x."""
+    return record("erf", _unary("erf", _core.erf, x), _erf_grad, (x,), (x,))
+
+
+def _erf_grad(g: Any, needs: Any, x: Any) -> tuple[Any, ...]:
+    return (mul(g, mul(exp(neg(square(x))), 1.1283791670955126)),)  # 2 / sqrt(pi)
+
+
+def _plain(name: str, kernel: Kernel, x: Any) -> Any:
+    """A step function: its gradient is 0 wherever it has one, so nothing is recorded."""
+    y = _unary(name, kernel, x)
+    return wrap(y) if isinstance(x, Tensor) else y
+
+
+def floor(x: X) -> X:
+    """The largest whole number not above x. No gradient."""
+    return cast(X, _plain("floor", _core.floor, x))
+
+
+def ceil(x: X) -> X:
+    """The smallest whole number not below x. No gradient."""
+    return cast(X, _plain("ceil", _core.ceil, x))
+
+
+def round(x: X) -> X:
+    """The nearest whole number, halves to the even one. No gradient."""
+    return cast(X, _plain("round", _core.round, x))
+
+
+def clip(x: X, low: float, high: float) -> X:
+    """x kept within [low, high]; NaN stays NaN. The gradient passes where low < x < high, not at the bounds.
+
+    Raises ValueError when low is above high.
+    """
+    a = operand("clip", x)
+    y = new_array(a.shape, CODE[a.dtype])
+    _core.clip(a, y, float(low), float(high))
+    return record("clip", y, _clip_grad, (x,), (x, float(low), float(high)))
+
+
+def _clip_grad(g: Any, needs: Any, x: Any, low: float, high: float) -> tuple[Any, ...]:
+    if isinstance(g, Tensor):
+        return (mul(g, mul(greater(x, low), less(x, high))),)
+    dx = new_array(x.shape, CODE[x.dtype])
+    _core.clip_dx(x, g, dx, low, high)
+    return (dx,)
 
 
 def relu(x: X) -> X:

@@ -24,7 +24,7 @@ from ._common import (
 )
 from .elementwise import activation_grad
 from .reduce import sum_leading, sum_to
-from .shape import broadcast_to, reshape, transpose
+from .shape import reshape, transpose
 
 __all__ = ["gemm", "linear", "matmul"]
 
@@ -124,12 +124,17 @@ def _product(x: Array, z: Array) -> Array:
         lead: tuple[int, ...] = np.broadcast_shapes(x.shape[:-2], z.shape[:-2])
     except ValueError:
         raise ValueError(f"matmul: leading axes do not broadcast: {x.shape} @ {z.shape}") from None
-    batch = math.prod(lead)
-    x3 = contiguous(broadcast_to(x, (*lead, m, k)) if x.shape[:-2] != lead else x).reshape(batch, m, k)
-    z3 = contiguous(broadcast_to(z, (*lead, k, n)) if z.shape[:-2] != lead else z).reshape(batch, k, n)
-    y = empty((batch, m, n), x.dtype)
-    _core.gemm(x3, z3, None, y, 1.0, 0.0, 0)
-    return y.reshape(*lead, m, n)
+    if len(lead) > 6:  # more axes than a view of the kernel has
+        x = contiguous(np.broadcast_to(x, (*lead, m, k))).reshape(math.prod(lead), m, k)
+        z = contiguous(np.broadcast_to(z, (*lead, k, n))).reshape(math.prod(lead), k, n)
+        return _product(x, z).reshape(*lead, m, n)
+    y = empty((*lead, m, n), x.dtype)  # a matrix that several products share is not copied: its stride is 0
+    if x.shape[:-2] != lead:
+        x = np.broadcast_to(x, (*lead, m, k))
+    if z.shape[:-2] != lead:
+        z = np.broadcast_to(z, (*lead, k, n))
+    _core.gemm(x, z, None, y, 1.0, 0.0, 0)
+    return y
 
 
 def _swap(x: Any) -> Any:

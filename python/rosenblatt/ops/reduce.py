@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from . import elementwise as _elementwise
 from . import shape as _shape
 from ._common import CODE, OUT, Array, Kernel, Tensor, X, axis_index, contiguous, new_array, operand, record
 
-__all__ = ["argmax", "max", "mean", "min", "sum", "sum_to"]
+__all__ = ["argmax", "max", "mean", "min", "std", "sum", "sum_to", "var"]
 
 Axis = int | Sequence[int] | None
 
@@ -153,15 +153,42 @@ def min(x: X, axis: Axis = None, keepdims: bool = False) -> X:
 
 def argmax(x: Any, axis: int | None = None) -> Array:
     """Index (int64) of the first maximum along `axis`, or in the flattened array; the first NaN wins. No gradient."""
-    a = contiguous(operand("argmax", x))
-    i = 0 if axis is None else axis_index("argmax", axis, a.ndim)
+    return _first_extreme("argmax", _core.argmax, x, axis)
+
+
+def _first_extreme(name: str, kernel: Kernel, x: Any, axis: int | None) -> Array:
+    a = contiguous(operand(name, x))
+    i = 0 if axis is None else axis_index(name, axis, a.ndim)
     shape = (a.size,) if axis is None else a.shape
     if shape[i] == 0:
-        raise ValueError(f"argmax: no element along axis {i} of shape {a.shape}")
+        raise ValueError(f"{name}: no element along axis {i} of shape {a.shape}")
     outer, inner = math.prod(shape[:i]), math.prod(shape[i + 1 :])
     y = _core.empty((outer, inner), 2)
-    _core.argmax(a.reshape(outer, shape[i], inner), y)
+    kernel(a.reshape(outer, shape[i], inner), y)
     return y.reshape(shape[:i] + shape[i + 1 :])
+
+
+def var(x: X, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> X:
+    """The variance over `axis`: squared distances from the mean, divided by their number less `ddof`.
+
+    Raises ValueError when nothing is left to divide by.
+    """
+    return cast(X, _variance("var", x, axis, keepdims, ddof))
+
+
+def std(x: X, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> X:
+    """The square root of `var`."""
+    return cast(X, _elementwise.sqrt(_variance("std", x, axis, keepdims, ddof)))
+
+
+def _variance(name: str, x: Any, axis: Axis, keepdims: bool, ddof: int) -> Any:
+    a = operand(name, x)
+    count = _plan(name, a.shape, axis).count
+    if count - ddof <= 0:
+        raise ValueError(f"{name}: {count} elements with ddof={ddof} leave nothing to divide by")
+    given: Any = x if isinstance(x, Tensor) else a
+    away = _elementwise.sub(given, mean(given, axis, keepdims=True))
+    return _elementwise.mul(sum(_elementwise.square(away), axis, keepdims), 1.0 / (count - ddof))
 
 
 def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
