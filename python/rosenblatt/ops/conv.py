@@ -11,8 +11,7 @@ from typing import Any
 
 from .. import _core
 from ._common import OUT, X, activation_code, empty, int_pair, kept, new_array, operands, pair, record
-from .elementwise import activation_grad
-from .reduce import sum_leading
+from .elementwise import bias_activation_grad
 
 __all__ = ["conv2d", "conv2d_dw", "conv2d_dx"]
 
@@ -130,10 +129,10 @@ _plan = functools.lru_cache(maxsize=1024, typed=True)(_make_plan)
 
 
 def _conv2d_grad(g: Any, needs: Any, x: Any, w: Any, y: Any, code: int, geometry: Geometry) -> tuple[Any, ...]:
-    g = activation_grad(code, y, g)
+    g, gb = bias_activation_grad(code, y, g, needs[2])
     gx = conv2d_dx(g, w, x.shape, geometry) if needs[0] else None
     gw = conv2d_dw(x, g, w.shape, geometry) if needs[1] else None
-    return gx, gw, sum_leading(g) if needs[2] else None
+    return gx, gw, gb
 
 
 def _plain(x: X, w: Any, like: tuple[int, ...], geometry: Geometry) -> X:

@@ -14,9 +14,23 @@ from .. import _core
 from ..autograd import use_ops
 from ..tensor import wrap
 from . import shape as _shape
-from ._common import CODE, OUT, Array, Kernel, Tensor, X, broadcast_shape, kept, new_array, operand, pair, record
+from ._common import (
+    CODE,
+    OUT,
+    Array,
+    Kernel,
+    Tensor,
+    X,
+    broadcast_shape,
+    contiguous,
+    kept,
+    new_array,
+    operand,
+    pair,
+    record,
+)
 from ._common import cast as _cast_array
-from .reduce import sum_to
+from .reduce import sum_leading, sum_to
 
 __all__ = [
     "abs", "add", "astype", "ceil", "clip", "div", "equal", "erf", "exp", "expm1", "floor", "greater",
@@ -352,6 +366,18 @@ def activation_grad(code: int, y: Any, g: Any) -> Any:
     out = new_array(a.shape, CODE[a.dtype])
     _ACT_DX[code](a, b, out)
     return record("activation_grad", out, _activation_grad_grad, (y, g), (code, y, g))
+
+
+def bias_activation_grad(code: int, y: Any, g: Any, wants_bias: bool) -> tuple[Any, Any]:
+    """(`activation_grad`, its sum over all axes but the last or None): in one pass where the pass is not taped."""
+    if not wants_bias or not code or isinstance(g, Tensor) or not g.size:
+        inner = activation_grad(code, y, g)
+        return inner, sum_leading(inner) if wants_bias else None
+    a, b = pair("activation", y, g)
+    k = a.shape[-1]
+    out, bias = new_array(a.shape, a), new_array((k,), a)
+    _core.bias_act_dx(a.reshape(-1, k), contiguous(b).reshape(-1, k), out.reshape(-1, k), bias, code)
+    return out, bias
 
 
 def _activation_grad_grad(h: Any, needs: Any, code: int, y: Any, g: Any) -> tuple[Any, ...]:

@@ -22,8 +22,8 @@ from ._common import (
     pair,
     record,
 )
-from .elementwise import activation_grad
-from .reduce import sum_leading, sum_to
+from .elementwise import bias_activation_grad
+from .reduce import sum_to
 from .shape import reshape, transpose
 
 __all__ = ["gemm", "linear", "matmul"]
@@ -188,16 +188,15 @@ def linear(x: X, weight: Any, bias: Any = None, *, activation: str | None = None
 
 
 def _linear_grad(g: Any, needs: Any, x: Any, w: Any, y: Any, code: int) -> tuple[Any, ...]:
-    g = activation_grad(code, y, g)
+    g, gb = bias_activation_grad(code, y, g, needs[2])
     shape = x.shape
     if len(shape) != 2:
         rows = math.prod(shape[:-1])
         g, x = reshape(g, (rows, g.shape[-1])), reshape(x, (rows, shape[-1]))
-    gx = gw = gb = None
+    gx = gw = None
     if isinstance(g, Tensor):  # taped: the composed form
         gx = matmul(g, w) if needs[0] else None
         gw = matmul(g.T, x) if needs[1] else None
-        gb = sum_leading(g) if needs[2] else None
     else:
         if needs[0]:
             gx = new_array(x.shape, g)
@@ -205,8 +204,6 @@ def _linear_grad(g: Any, needs: Any, x: Any, w: Any, y: Any, code: int) -> tuple
         if needs[1]:
             gw = new_array(w.shape, g)
             _core.gemm(g.T, x, None, gw, 1.0, 0.0, 0)
-        if needs[2]:
-            gb = sum_leading(g)
     if gx is not None and len(shape) != 2:
         gx = reshape(gx, shape)
     return gx, gw, gb
