@@ -10,6 +10,7 @@ import optable_losses as losses
 import reference as ref
 from kerneltable import SHAPES, distinct
 from optable import SPECS, Sample, err, normal, op, ops, unreal, zeros
+from reference_conv import convolve
 
 __all__ = ["SPECS"]
 
@@ -20,32 +21,6 @@ import rosenblatt as rb
 
 def _pair(v: Any) -> tuple[int, int]:
     return (v, v) if isinstance(v, int) else tuple(v)
-
-
-def _conv2d(
-    x: Any,
-    w: Any,
-    b: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-    activation: Any = None,
-) -> Any:
-    (sh, sw), (dh, dw) = _pair(stride), _pair(dilation)
-    r, s = w.shape[1:3]
-    if padding == "same":
-        v, h = dh * (r - 1), dw * (s - 1)
-        padding = ((v // 2, v - v // 2), (h // 2, h - h // 2))
-    elif padding == "valid":
-        padding = 0
-    if not isinstance(padding, int) and not isinstance(padding[0], int):
-        (top, bottom), (left, right) = padding
-    else:
-        (top, left), (bottom, right) = _pair(padding), _pair(padding)
-    p = (x.shape[1] + top + bottom - dh * (r - 1) - 1) // sh + 1
-    q = (x.shape[2] + left + right - dw * (s - 1) - 1) // sw + 1
-    return ref.conv2d(x, w, b, p, q, (sh, sw), (top, left), (dh, dw), groups, activation)
 
 
 def _convs(rng: Any) -> list[Sample]:
@@ -60,6 +35,11 @@ def _convs(rng: Any) -> list[Sample]:
         ((0, 5, 5, 2), (3, 3, 3, 2), True, {}),
         ((1, 9, 4, 2), (3, 4, 3, 2), True, {"stride": 3, "padding": ((2, 1), (0, 1)), "dilation": (2, 1)}),
         ((1, 3, 3, 1), (2, 3, 3, 1), True, {"padding": 2}),
+        ((1, 6, 5, 2), (3, 3, 2, 2), True, {"padding": "same", "stride": (2, 3)}),
+        ((1, 4, 3, 2), (3, 3, 2, 2), True, {"padding": "full", "flip": True}),
+        ((1, 4, 3, 2), (4, 3, 2, 1), True, {"padding": (2, 1), "padding_mode": "reflect", "groups": 2, "dilation": 2}),
+        ((2, 3, 4, 1), (2, 3, 3, 1), False, {"padding": "same", "padding_mode": "circular", "activation": "relu"}),
+        ((2, 3, 4, 1), (2, 3, 3, 1), True, {"padding": ((0, 3), (2, 0)), "padding_mode": "replicate", "flip": True}),
     ]
     return [Sample((normal(rng, x), normal(rng, w), normal(rng, w[:1]) if b else None), o) for x, w, b, o in table]
 
@@ -67,7 +47,7 @@ def _convs(rng: Any) -> list[Sample]:
 op(
     "conv2d",
     _convs,
-    _conv2d,
+    convolve,
     4,
     gradients=(0, 1, 2),
     errors=(
@@ -83,8 +63,9 @@ op(
         err(zeros(1, 8, 8, 3), zeros(4, 3, 3, 3), stride=(1, 2, 3), says="stride must be an integer or a pair"),
         err(zeros(1, 8, 8, 3), zeros(4, 3, 3, 3), dilation=1.5, kind=TypeError, says="dilation must be an integer"),
         err(zeros(1, 8, 8, 3), zeros(4, 3, 3, 3), padding=-1, says="padding must be at least 0"),
-        err(zeros(1, 8, 8, 3), zeros(4, 3, 3, 3), padding="full", says="'valid' or 'same', got 'full'"),
-        err(zeros(1, 8, 8, 3), zeros(4, 3, 3, 3), padding="same", stride=2, says="padding 'same' needs stride 1"),
+        err(zeros(1, 8, 8, 3), zeros(4, 3, 3, 3), padding="causal", says="'valid', 'same' or 'full', got 'causal'"),
+        err(zeros(1, 8, 8, 3), zeros(4, 3, 3, 3), padding_mode="mirror", says="mode must be one of"),
+        err(zeros(1, 8, 8, 3), zeros(4, 3, 3), flip=True, says="expected weight [K,R,S,C/groups]"),
         err(zeros(1, 8, 8, 3), zeros(4, 3, 3, 3), activation="x", says="activation must be one of"),
     ),
 )

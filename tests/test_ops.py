@@ -14,7 +14,7 @@ import pytest
 import reference as ref
 from kerneltable import F32, F64
 from optable import Sample
-from optable_select import SPECS
+from optable_pool import SPECS
 from test_kernels import LAYOUTS
 
 import rosenblatt as rb
@@ -25,7 +25,8 @@ INDICES = ("argmax", "argmin", "argsort")  # which answer with plain integer arr
 each_op = pytest.mark.parametrize("name", list(SPECS))
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 with_gradient = pytest.mark.parametrize("name", [n for n, s in SPECS.items() if s.gradients])
-taking_arrays = [n for n in SPECS if n not in ("zeros", "ones", "uniform", "normal", "one_hot")]
+CREATORS = ("zeros", "ones", "uniform", "normal", "one_hot", "gabor_bank", "gabor_kernel")
+taking_arrays = [n for n in SPECS if n not in CREATORS]
 
 
 @functools.cache
@@ -44,7 +45,7 @@ def convert(args, dtype, change=lambda a: a):
 
 def options_of(spec, sample, dtype):
     """A sample's options, with the dtype for ops that create arrays."""
-    creates = spec.name in ("zeros", "ones", "uniform", "normal", "one_hot")
+    creates = spec.name in CREATORS
     return {**sample.options, **({"dtype": dtype} if creates else {})}
 
 

@@ -79,7 +79,7 @@ def test_flops_agree_with_the_summary_and_pooling_by_hand():
     for row in model.summary((32, 32, 1)).rows:
         if row.macs:
             assert sum(o.flops for o in kernels(p, row.name, "forward").values()) == 2 * 2 * row.macs
-    assert kernels(p, "1", "forward")["max_pool2d"].flops == 2 * 14 * 14 * 6 * 4
+    assert kernels(p, "1", "forward")["max_pool"].flops == 2 * 14 * 14 * 6 * 4
     assert {"conv2d_dx", "conv2d_dw"} <= kernels(p, "2", "backward").keys()
     assert "conv2d_dx" not in kernels(p, "0", "backward")
 
@@ -90,8 +90,8 @@ def test_flops_of_grouped_convolution_and_average_pooling_by_hand():
     one_way = 2 * (2 * 4 * 4 * 6) * (3 * 3 * 2)
     assert kernels(p, "0", "forward")["conv2d"].flops == one_way
     assert kernels(p, "0", "backward")["conv2d_dw"].flops == one_way
-    assert kernels(p, "1", "forward")["avg_pool2d"].flops == 2 * 2 * 2 * 6 * 4
-    assert kernels(p, "1", "backward")["avg_pool2d_dx"].flops == 2 * 2 * 2 * 6 * 4
+    assert kernels(p, "1", "forward")["avg_pool"].flops == 2 * 2 * 2 * 6 * 4
+    assert kernels(p, "1", "backward")["avg_pool_dx"].flops == 2 * 2 * 2 * 6 * 4
     x = Tensor(batch(2, 9, 9, 4), requires_grad=True)
     with profile(model, peak=1.0) as p:
         model(x).sum().backward()

@@ -85,6 +85,7 @@ class Program:
 TAIL = {
     "empty": "(shape: tuple[int, ...], dtype: int | Float, /) -> Any",
     "update_all": "(op: str, tensors: list[Any], states: list[tuple[Any, ...]], scalars: tuple[Any, ...], /) -> None",
+    "fft_table": "(n: int, real: int, dtype: int, /) -> Any",
     "product": "(a: Any, b: Any, /) -> Any",
     "operand": "(where: str, x: Any, /) -> Float",
     "operands": "(where: str, /, *xs: Any) -> list[Any]",

@@ -104,10 +104,11 @@ inline double error_against_reference(rb::OpId op, void* args, Array& out) {
     return worst / (scale > 0 ? scale : 1);
 }
 
-// Times rb::run(op, args). `flops`: operations of one call; references above `limit` operations are skipped.
-inline void time_op(benchmark::State& state, rb::OpId op, void* args, Array& out, double flops) {
+// Times rb::run(op, args). `flops`: operations of one call, `reference`: of the reference's if it takes more;
+// references above `limit` operations are skipped.
+inline void time_op(benchmark::State& state, rb::OpId op, void* args, Array& out, double flops, double reference = 0) {
     constexpr double kLimit = 2e8;
-    if (flops <= kLimit) {
+    if (std::max(flops, reference) <= kLimit) {
         const double error = error_against_reference(op, args, out);
         if (!(error < 1e-4)) {
             state.SkipWithError(("differs from the reference by " + std::to_string(error)).c_str());

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .cases import Array, Case, mlp_sizes, normal, squared_error, train_arrays
+from .spectral import numpy_builders
 from .worker import Variant, digest, moments
 
 __all__ = ["BUILDERS", "start"]
@@ -291,3 +292,4 @@ BUILDERS: dict[str, Callable[[Case], dict[str, Variant]]] = {
     "adam": _update("adam"),
     "train_mlp": _train_mlp,
 }
+BUILDERS.update(numpy_builders())

@@ -12,6 +12,7 @@ import rosenblatt as rb
 from rosenblatt import _core
 
 from .cases import Case, Conv, conv_weight, mlp_sizes, normal, squared_error, train_arrays
+from .spectral import ours_builders
 from .worker import Makers, Variant, digest, every, moments
 
 __all__ = ["BUILDERS", "TRAINERS", "start"]
@@ -301,3 +302,4 @@ BUILDERS: dict[str, Callable[[Case], dict[str, Variant]]] = {
     "adam": _update("adam"),
     **{kind: every(trainer) for kind, trainer in TRAINERS.items()},
 }
+BUILDERS.update(ours_builders())

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .cases import Array, Case, Conv, conv_weight, mlp_sizes, normal, squared_error, train_arrays
+from .spectral import torch_builders
 from .worker import Makers, Variant, digest, every, moments
 
 __all__ = ["BUILDERS", "TRAINERS", "start"]
@@ -356,3 +357,4 @@ BUILDERS: dict[str, Callable[[Case], dict[str, Variant]]] = {
     "adam": _update("adam"),
     **{kind: every(trainer) for kind, trainer in TRAINERS.items()},
 }
+BUILDERS.update(torch_builders())

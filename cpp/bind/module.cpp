@@ -14,9 +14,11 @@
 #include "core/check.hpp"
 #include "core/cpu_features.hpp"
 #include "core/describe.hpp"
+#include "core/fft_table.hpp"
 #include "core/parallel.hpp"
 #include "core/pool.hpp"
 #include "core/run.hpp"
+#include "rb/fft_plan.hpp"
 
 namespace py = pybind11;
 
@@ -117,6 +119,7 @@ constexpr Setting kSettings[] = {
     {"RB_IMPL", "op:implementation, comma separated", bad_impl_setting},
     {"RB_POOL_MB", "a whole number of megabytes", bad_pool_setting},
     {"RB_TRACE", "0, 1 or program", bad_trace_setting},
+    {"RB_WINOGRAD", "0 or 1", bad_winograd_setting},
 };
 
 // Refuses every call while an environment variable cannot be understood: a misspelt cap must not pass unnoticed.
@@ -381,6 +384,36 @@ PyObject* update_all(PyObject*, PyObject* const* args, Py_ssize_t n) {
     Py_RETURN_NONE;
 }
 
+// fft_table(n, real, dtype code) -> the table that fft (real = 0) or rfft and irfft (1) of length n take. Memory of
+// NumPy's, at a multiple of 64 bytes: constants must not count as born in a step that is being recorded.
+PyObject* fft_table_of(PyObject*, PyObject* const* args, Py_ssize_t n) {
+    i64 given[3] = {0, 0, 0};
+    for (Py_ssize_t i = 0; i < 3 && n == 3; ++i) {
+        given[i] = PyLong_AsLongLong(args[i]);
+        if (given[i] == -1 && PyErr_Occurred()) return nullptr;
+    }
+    if (given[0] < 1 || given[0] > kFftMaxLength || given[2] < f32 || given[2] > f64) {
+        PyErr_Format(PyExc_ValueError, "fft_table: expected (length 1 .. %lld, real, dtype code 0 or 1)",
+                     static_cast<long long>(kFftMaxLength));
+        return nullptr;
+    }
+    const i64 size = fft_table_size(given[0], given[1] != 0), item = given[2] == f32 ? 4 : 8;
+    try {
+        const py::array_t<char> memory(static_cast<py::ssize_t>(size * item + 64));
+        const char* at = memory.data();
+        at += (64 - reinterpret_cast<uintptr_t>(at) % 64) % 64;
+        const py::dtype dtype = given[2] == f32 ? py::dtype::of<float>() : py::dtype::of<double>();
+        const py::array table(dtype, {size}, {item}, at, memory);
+        fft_table(given[0], given[1] != 0, static_cast<i32>(given[2]), const_cast<char*>(at));
+        return py::array(table).release().ptr();
+    } catch (const std::bad_alloc&) {
+        return PyErr_NoMemory();
+    } catch (py::error_already_set& error) {
+        error.restore();
+        return nullptr;
+    }
+}
+
 template <i32... Ops>
 PyMethodDef* methods(std::integer_sequence<i32, Ops...>) {
     static PyMethodDef table[] = {
@@ -388,6 +421,8 @@ PyMethodDef* methods(std::integer_sequence<i32, Ops...>) {
          nullptr}...,
         {"empty", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(empty)), METH_FASTCALL, nullptr},
         {"update_all", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(update_all)), METH_FASTCALL, nullptr},
+        {"fft_table", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(fft_table_of)), METH_FASTCALL,
+         nullptr},
         {"product", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(product)), METH_FASTCALL, nullptr},
         {nullptr, nullptr, 0, nullptr}};
     return table;

@@ -28,6 +28,8 @@ struct State {
     std::string bad;
     std::string bad_trace;
     bool trace = false;
+    std::string bad_winograd;
+    bool winograd = true;
     i64 l1 = 0, l2 = 0, l3 = 0;
 };
 
@@ -89,6 +91,10 @@ State* make_state() {
         s->trace = std::strcmp(e, "1") == 0;
         const bool known = s->trace || std::strcmp(e, "0") == 0 || std::strcmp(e, "program") == 0;
         if (!known) s->bad_trace = e;
+    }
+    if (const char* e = std::getenv("RB_WINOGRAD"); e && *e) {
+        s->winograd = std::strcmp(e, "0") != 0;
+        if (s->winograd && std::strcmp(e, "1") != 0) s->bad_winograd = e;
     }
     if (const char* e = std::getenv("RB_IMPL"); e && *e) read_setting(*s, e);
     return s;
@@ -199,6 +205,14 @@ bool force_impl(const char* op, const char* impl) {
 
 const char* bad_trace_setting() {
     return state().bad_trace.empty() ? nullptr : state().bad_trace.c_str();
+}
+
+const char* bad_winograd_setting() {
+    return state().bad_winograd.empty() ? nullptr : state().bad_winograd.c_str();
+}
+
+bool winograd_enabled() {
+    return state().winograd;
 }
 
 const char* bad_impl_setting() {

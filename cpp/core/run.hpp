@@ -26,6 +26,9 @@ bool force_impl(const char* op, const char* impl);
 // The value of RB_TRACE when it is none of 0, 1, program, else null.
 const char* bad_trace_setting();
 
+// The value of RB_WINOGRAD when it is neither 0 nor 1, else null.
+const char* bad_winograd_setting();
+
 // The setting of RB_IMPL when it cannot be understood, else null.
 const char* bad_impl_setting();
 

@@ -10,6 +10,7 @@
 #include <arm_neon.h>
 #endif
 
+#include "rb/fft_plan.hpp"
 #include "rb/table.hpp"
 
 namespace rb::RB_ISA_NS {
@@ -47,9 +48,29 @@ namespace {
 
 #include "conv2d_depthwise.inl"
 
+#include "conv2d_winograd.inl"
+
+#include "conv2d_winograd_dw.inl"
+
+#include "conv2d_scatter.inl"
+
+#include "conv2d_choice.inl"
+
 #include "pool.inl"
 
+#include "pad.inl"
+
 #include "warp.inl"
+
+#include "fft_pass.inl"
+
+#include "fft.inl"
+
+#include "fft_ops.inl"
+
+#include "filter.inl"
+
+#include "filter_fft.inl"
 
 #include "random.inl"
 
@@ -65,7 +86,10 @@ constexpr Table make_table() {
     add_gemm(t);
     add_conv2d(t);
     add_pool(t);
+    add_pad(t);
     add_warp(t);
+    add_fft(t);
+    add_filter(t);
     add_random(t);
     add_optim(t);
     return t;

@@ -1,51 +1,14 @@
 // conv2d_depthwise.inl: convolution and its gradients with one channel per group (C = K = groups), NHWC.
 //
 // Registers run over channels. Forward and input gradient share the phases of conv2d.inl; weights are repacked to
-// [R*S][C]; taps outside the image are skipped. The weight gradient keeps the sums of a few taps of one kernel row in
-// registers while it walks a band of rows. Bits: an output is one chain over its taps; for the weight gradient bands
-// and chunks are cut by shape alone and added in order.
+// [R*S][C]; taps outside the image are skipped. The weight gradient keeps the sums of a few taps of one kernel row (all
+// nine of a 3x3 kernel) in registers while it walks a band of rows. Bits: an output is one chain over its taps; for the
+// weight gradient bands and chunks are cut by shape alone and added in order.
 
-constexpr int kDepthPixels = 6;  // output pixels per pass
-constexpr int kDepthTaps = 8;    // taps of a kernel row per pass of the weight gradient
+#define RB_LAMBDA __attribute__((always_inline))
 
-// U pixels, one register of channels. x: first tap of the first pixel; w: the matching weights.
-template <class VT, int U>
-RB_INLINE void depth_pixels(const typename VT::T* x, const typename VT::T* w, i64 nr, i64 ns, i64 x_row, i64 x_col,
-                            i64 x_px, i64 w_row, i64 w_col, const typename VT::T* bias, bool relu, typename VT::T* y,
-                            i64 y_px, int lanes) {
-    using R = typename VT::R;
-    const typename VT::M m = VT::first(lanes);
-    R acc[U];
-#pragma GCC unroll 8
-    for (int u = 0; u < U; ++u) acc[u] = VT::zero();
-    const auto tap = [&](i64 i, i64 j) __attribute__((always_inline)) {
-        const R wv = VT::load_m(w + i * w_row + j * w_col, m);
-        const typename VT::T* p = x + i * x_row + j * x_col;
-#pragma GCC unroll 8
-        for (int u = 0; u < U; ++u) acc[u] = VT::fma(VT::load_m(p + u * x_px, m), wv, acc[u]);
-    };
-    if (ns == 3) {
-        for (i64 i = 0; i < nr; ++i) {
-            tap(i, 0);
-            tap(i, 1);
-            tap(i, 2);
-        }
-    } else {
-        for (i64 i = 0; i < nr; ++i)
-            for (i64 j = 0; j < ns; ++j) tap(i, j);
-    }
-    if (bias) {
-        const R bv = VT::load_m(bias, m);
-#pragma GCC unroll 8
-        for (int u = 0; u < U; ++u) acc[u] = acc[u] + bv;
-    }
-    if (relu) {
-#pragma GCC unroll 8
-        for (int u = 0; u < U; ++u) acc[u] = vec_relu(acc[u]);
-    }
-#pragma GCC unroll 8
-    for (int u = 0; u < U; ++u) VT::store_m(y + u * y_px, acc[u], m);
-}
+constexpr int kDepthPixels = kVecBytes == 64 ? 14 : 8;  // output pixels per pass
+constexpr int kDepthTaps = 8;                           // taps of a kernel row per pass of the weight gradient
 
 constexpr i64 clamp_i(i64 v, i64 lo, i64 hi) {
     return max_i(lo, min_i(v, hi));
@@ -58,41 +21,197 @@ constexpr i64 end_inside(i64 first, i64 step, i64 size) {
     return first >= size ? 0 : ceil_div(size - first, step);
 }
 
-// One output row of a phase. w: [R*S][C].
+// A block of neighbouring output pixels of a row: its taps and what surrounds them.
 template <typename T>
-static void depth_row(const Conv<T>& cv, const Phase& p, i64 image, i64 t, const T* w) {
-    constexpr int L = V<T>::L;
+struct DepthBlock {
+    const T* x;  // first tap of the first pixel; may lie outside of the image
+    const T* w;  // the matching weights, [R*S][C]
+    const T* bias;
+    T* y;
+    i64 c, nr, ns;                  // channels, tap rows (all inside the image), tap columns
+    i64 x_row, x_col, x_px;         // strides of tap rows, tap columns and pixels in x
+    i64 w_row, w_col, y_px, y_row;  // y_row: for blocks of two rows
+    i64 column, dcol, sx, width;    // image column of x, steps of taps and pixels, columns of the image
+    i64 j0, j1;                     // tap columns that are inside the image for every pixel
+    bool relu;
+};
+
+// U pixels, the channels from ch on that fit a register.
+template <class VT, int U, bool Tail>
+RB_INLINE void depth_lanes(const DepthBlock<typename VT::T>& b, i64 ch, typename VT::M m) {
+    using T = typename VT::T;
+    using R = typename VT::R;
+    const auto load = [&](const T* p) RB_LAMBDA { return Tail ? VT::load_m(p, m) : VT::load(p); };
+    R acc[U];
+#pragma GCC unroll 16
+    for (int u = 0; u < U; ++u) acc[u] = VT::zero();
+    for (i64 i = 0; i < b.nr; ++i) {
+        const T *x = b.x + i * b.x_row + ch, *w = b.w + i * b.w_row + ch;
+        const auto edge = [&](i64 first, i64 last) RB_LAMBDA {
+            for (i64 j = first; j < last; ++j) {
+                const R wv = load(w + j * b.w_col);
+#pragma GCC unroll 16
+                for (int u = 0; u < U; ++u)
+                    if (u64(b.column + j * b.dcol + u * b.sx) < u64(b.width))
+                        acc[u] = VT::fma(load(x + j * b.x_col + u * b.x_px), wv, acc[u]);
+            }
+        };
+        edge(0, b.j0);
+        for (i64 j = b.j0; j < b.j1; ++j) {
+            const R wv = load(w + j * b.w_col);
+            const T* p = x + j * b.x_col;
+#pragma GCC unroll 16
+            for (int u = 0; u < U; ++u) acc[u] = VT::fma(load(p + u * b.x_px), wv, acc[u]);
+        }
+        edge(b.j1, b.ns);
+    }
+    const R bias = b.bias ? load(b.bias + ch) : VT::zero();
+#pragma GCC unroll 16
+    for (int u = 0; u < U; ++u) {
+        if (b.bias) acc[u] = acc[u] + bias;
+        if (b.relu) acc[u] = vec_relu(acc[u]);
+        if (Tail)
+            VT::store_m(b.y + u * b.y_px + ch, acc[u], m);
+        else
+            VT::store(b.y + u * b.y_px + ch, acc[u]);
+    }
+}
+template <class VT, int U>
+static void depth_block(const DepthBlock<typename VT::T>& b) {
+    i64 ch = 0;
+    for (; ch + VT::L <= b.c; ch += VT::L) depth_lanes<VT, U, false>(b, ch, VT::first(VT::L));
+    if (ch < b.c) depth_lanes<VT, U, true>(b, ch, VT::first(int(b.c - ch)));
+}
+
+template <class VT>
+struct DepthBlocks {
+    void (*fn[kDepthPixels + 1])(const DepthBlock<typename VT::T>& b);
+};
+template <class VT, int U>
+constexpr void fill_depth_blocks(DepthBlocks<VT>& t) {
+    t.fn[U] = depth_block<VT, U>;
+    if constexpr (U > 1) fill_depth_blocks<VT, U - 1>(t);
+}
+template <class VT>
+constexpr DepthBlocks<VT> make_depth_blocks() {
+    DepthBlocks<VT> t{};
+    fill_depth_blocks<VT, kDepthPixels>(t);
+    return t;
+}
+template <class VT>
+constexpr DepthBlocks<VT> kDepthBlocks = make_depth_blocks<VT>();
+
+// 3x3 taps one pixel apart, two output rows at a time: a pixel that is loaded serves up to six outputs. Input row i of
+// the four is inside the image where i0 <= i < i1; `rows` x `cols` outputs exist.
+constexpr int kDepth3Pixels = kVecBytes == 64 ? 6 : 3;
+template <class VT, bool Tail>
+RB_INLINE void depth3_lanes(const DepthBlock<typename VT::T>& b, int i0, int i1, int rows, int cols, i64 ch,
+                            typename VT::M m) {
+    using T = typename VT::T;
+    using R = typename VT::R;
+    constexpr int U = kDepth3Pixels;
+    const auto load = [&](const T* p) RB_LAMBDA { return Tail ? VT::load_m(p, m) : VT::load(p); };
+    R w[3][3], acc[2][U];
+#pragma GCC unroll 3
+    for (int i = 0; i < 3; ++i)
+#pragma GCC unroll 3
+        for (int j = 0; j < 3; ++j) w[i][j] = load(b.w + i * b.w_row + j * b.w_col + ch);
+#pragma GCC unroll 2
+    for (int a = 0; a < 2; ++a)
+#pragma GCC unroll 6
+        for (int u = 0; u < U; ++u) acc[a][u] = VT::zero();
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+        if (i < i0 || i >= i1) continue;
+        const T* x = b.x + i * b.x_row + ch;
+#pragma GCC unroll 8
+        for (int j = 0; j < U + 2; ++j) {
+            if (j < b.j0 || j >= b.j1) continue;
+            const R v = load(x + j * b.x_col);
+#pragma GCC unroll 2
+            for (int a = 0; a < 2; ++a)
+#pragma GCC unroll 3
+                for (int s = 0; s < 3; ++s)
+                    if (i - a >= 0 && i - a < 3 && j - s >= 0 && j - s < U)
+                        acc[a][j - s] = VT::fma(v, w[i - a][s], acc[a][j - s]);
+        }
+    }
+    const R bias = b.bias ? load(b.bias + ch) : VT::zero();
+#pragma GCC unroll 2
+    for (int a = 0; a < 2; ++a)
+#pragma GCC unroll 6
+        for (int u = 0; u < U; ++u) {
+            if (a >= rows || u >= cols) continue;
+            R r = acc[a][u];
+            if (b.bias) r = r + bias;
+            if (b.relu) r = vec_relu(r);
+            T* at = b.y + a * b.y_row + u * b.y_px + ch;
+            if (Tail)
+                VT::store_m(at, r, m);
+            else
+                VT::store(at, r);
+        }
+}
+template <class VT>
+static void depth3_block(const DepthBlock<typename VT::T>& b, int i0, int i1, int rows, int cols) {
+    i64 ch = 0;
+    for (; ch + VT::L <= b.c; ch += VT::L) depth3_lanes<VT, false>(b, i0, i1, rows, cols, ch, VT::first(VT::L));
+    if (ch < b.c) depth3_lanes<VT, true>(b, i0, i1, rows, cols, ch, VT::first(int(b.c - ch)));
+}
+
+// Is the phase a 3x3 kernel on neighbouring pixels?
+static bool is_depth3(const Phase& p) {
+    return p.nr == 3 && p.ns == 3 && p.sy == 1 && p.sx == 1 && p.drow == 1 && p.dcol == 1;
+}
+
+// Output rows [t, t + rows) of a phase, two for 3x3 kernels, else one. w: [R*S][C].
+template <typename T>
+static void depth_rows(const Conv<T>& cv, const Phase& p, i64 image, i64 t, i64 rows, const T* w) {
     const i64 c = cv.groups, top = t * p.sy + p.row0, dr = max_i(1, p.drow), dc = max_i(1, p.dcol);
-    const i64 i0 = clamp_i(first_inside(top, dr), 0, p.nr), i1 = clamp_i(end_inside(top, dr, cv.h), i0, p.nr);
-    // pixels [in0,in1) meet every tap of a row
-    const i64 in0 = clamp_i(first_inside(p.col0, p.sx), 0, p.cols);
-    const i64 in1 = clamp_i(end_inside(p.col0 + (p.ns - 1) * p.dcol, p.sx, cv.w), in0, p.cols);
+    DepthBlock<T> b{};
+    b.c = c;
+    b.ns = p.ns;
+    b.x_row = p.drow * cv.w * c;
+    b.x_col = p.dcol * c;
+    b.x_px = p.sx * c;
+    b.w_row = p.dkr * cv.kernel_w * c;
+    b.w_col = p.dks * c;
+    b.y_px = p.out_px;
+    b.y_row = p.out_row;
+    b.dcol = p.dcol;
+    b.sx = p.sx;
+    b.width = cv.w;
+    b.bias = cv.bias;
+    b.relu = cv.act == act_relu;
     const T* x = cv.x + (image * cv.h + top) * cv.w * c;
     T* y = cv.y + image * cv.y_image + p.out + t * p.out_row;
-    const i64 w_row = p.dkr * cv.kernel_w * c, w_col = p.dks * c;
-    const T* w0 = w + (p.kr0 * cv.kernel_w + p.ks0) * c + i0 * w_row;
-    const bool relu = cv.act == act_relu;
-    for (i64 u = 0; u < p.cols;) {
-        const bool inside = p.ns > 0 && u >= in0 && u + kDepthPixels <= in1;
-        const i64 left = u * p.sx + p.col0;
-        const i64 j0 = inside ? 0 : clamp_i(first_inside(left, dc), 0, p.ns);
-        const i64 j1 = inside ? p.ns : clamp_i(end_inside(left, dc, cv.w), j0, p.ns);
-        for (i64 ch = 0; ch < c; ch += L) {
-            const int lanes = int(min_i(L, c - ch));
-            const T* px = x + i0 * p.drow * cv.w * c + (left + j0 * p.dcol) * c + ch;
-            const T* pw = w0 + j0 * w_col + ch;
-            const T* bias = cv.bias ? cv.bias + ch : nullptr;
-            T* py = y + u * p.out_px + ch;
-            if (inside)
-                depth_pixels<V<T>, kDepthPixels>(px, pw, i1 - i0, j1 - j0, p.drow * cv.w * c, p.dcol * c, p.sx * c,
-                                                 w_row, w_col, bias, relu, py, p.out_px, lanes);
-            else
-                depth_pixels<V<T>, 1>(px, pw, i1 - i0, j1 - j0, p.drow * cv.w * c, p.dcol * c, 0, w_row, w_col, bias,
-                                      relu, py, 0, lanes);
-        }
-        u += inside ? kDepthPixels : 1;
+    const bool three = is_depth3(p);
+    const i64 i0 = clamp_i(first_inside(top, dr), 0, three ? 4 : p.nr);
+    const i64 i1 = clamp_i(end_inside(top, dr, cv.h), i0, three ? 4 : p.nr);
+    b.w = w + (p.kr0 * cv.kernel_w + p.ks0) * c;
+    if (!three) {
+        b.nr = i1 - i0;
+        b.w += i0 * b.w_row;
+        x += i0 * b.x_row;
     }
-    if (cv.act > act_relu) act_rows(y, p.out_px, p.cols, c, cv.act);
+    const i64 most = three ? kDepth3Pixels : kDepthPixels, blocks = ceil_div(p.cols, most);
+    for (i64 g = 0; g < blocks; ++g) {
+        const i64 u0 = cut(p.cols, blocks, g), n = cut(p.cols, blocks, g + 1) - u0;
+        b.column = u0 * p.sx + p.col0;
+        b.x = x + b.column * c;
+        b.y = y + u0 * p.out_px;
+        if (three) {
+            b.j0 = clamp_i(-b.column, 0, kDepth3Pixels + 2);
+            b.j1 = clamp_i(cv.w - b.column, b.j0, kDepth3Pixels + 2);
+            depth3_block<V<T>>(b, int(i0), int(i1), int(rows), int(n));
+        } else {
+            b.j0 = clamp_i(first_inside(b.column, dc), 0, p.ns);
+            b.j1 = clamp_i(end_inside(b.column + (n - 1) * p.sx, dc, cv.w), b.j0, p.ns);
+            kDepthBlocks<V<T>>.fn[n](b);
+        }
+    }
+    if (cv.act > act_relu)
+        for (i64 i = 0; i < rows; ++i) act_rows(y + i * p.out_row, p.out_px, p.cols, c, cv.act);
 }
 
 template <typename T>
@@ -100,43 +219,72 @@ static void depthwise_engine(const Conv<T>& cv, T* w) {
     if (cv.n == 0 || cv.groups == 0 || cv.out_h == 0 || cv.out_w == 0) return;
     const i64 taps = cv.kernel_h * cv.kernel_w, phases = cv.phases_h * cv.phases_w;
     pack(w, cv.groups, cv.weight, 1, taps, taps, cv.groups);
-    const i64 rows = ceil_div(cv.out_h, cv.phases_h);
-    const double cost = double(taps * cv.out_w * cv.groups) / double(phases) * 0.05;
-    parallel(cv.n * rows * phases, cost, [&](i64 b, i64 e) {
+    const i64 lines = ceil_div(ceil_div(cv.out_h, cv.phases_h), 2);  // pairs of output rows
+    const double cost = 2 * double(taps * cv.out_w * cv.groups) / double(phases) * 0.05;
+    parallel(cv.n * lines * phases, cost, [&](i64 b, i64 e) {
         for (i64 i = b; i < e; ++i) {
-            const Phase p = phase_of(cv, i / rows % phases, 1);
-            if (i % rows < p.rows && p.cols > 0) depth_row(cv, p, i / (rows * phases), i % rows, w);
+            const Phase p = phase_of(cv, i / lines % phases, 1);
+            const i64 image = i / (lines * phases), step = is_depth3(p) ? 2 : 1, t0 = i % lines * 2;
+            if (p.cols <= 0) continue;
+            for (i64 t = t0; t < min_i(t0 + 2, p.rows); t += step)
+                depth_rows(cv, p, image, t, min_i(step, p.rows - t), w);
         }
     });
 }
 
-// U taps, one register of channels: acc[u] += sum over rows and cols of dy * x. Sums are read from and left in `sum`.
-template <class VT, int U>
-static void depth_taps(const typename VT::T* x, const typename VT::T* dy, i64 rows, i64 cols, i64 x_row, i64 x_px,
-                       i64 x_tap, i64 dy_row, i64 dy_px, typename VT::T* sum, i64 sum_tap, int lanes) {
+// What a pass over output rows and columns of one image needs to sum some taps.
+template <typename T>
+struct DepthTaps {
+    const T *x, *dy;  // first pixels
+    i64 rows, cols;
+    i64 x_row, x_px, tap_row, tap_col;  // strides of output rows, output pixels, tap rows and taps in x
+    i64 dy_row, dy_px;
+    T* sum;  // of the first tap
+    i64 sum_row, sum_tap;
+};
+
+// RU x U taps, one register of channels: sum += dy * x over all pixels.
+template <class VT, int RU, int U>
+static void depth_taps(const DepthTaps<typename VT::T>& d, int lanes) {
+    using T = typename VT::T;
     using R = typename VT::R;
     const typename VT::M m = VT::first(lanes);
-    R acc[U];
+    R acc[RU][U];
+#pragma GCC unroll 3
+    for (int r = 0; r < RU; ++r)
 #pragma GCC unroll 8
-    for (int u = 0; u < U; ++u) acc[u] = VT::load_m(sum + u * sum_tap, m);
-    for (i64 i = 0; i < rows; ++i)
-        for (i64 j = 0; j < cols; ++j) {
-            const R g = VT::load_m(dy + i * dy_row + j * dy_px, m);
-            const typename VT::T* p = x + i * x_row + j * x_px;
+        for (int u = 0; u < U; ++u) acc[r][u] = VT::load_m(d.sum + r * d.sum_row + u * d.sum_tap, m);
+    for (i64 i = 0; i < d.rows; ++i)
+        for (i64 j = 0; j < d.cols; ++j) {
+            const R g = VT::load_m(d.dy + i * d.dy_row + j * d.dy_px, m);
+            const T* p = d.x + i * d.x_row + j * d.x_px;
+#pragma GCC unroll 3
+            for (int r = 0; r < RU; ++r)
 #pragma GCC unroll 8
-            for (int u = 0; u < U; ++u) acc[u] = VT::fma(VT::load_m(p + u * x_tap, m), g, acc[u]);
+                for (int u = 0; u < U; ++u)
+                    acc[r][u] = VT::fma(VT::load_m(p + r * d.tap_row + u * d.tap_col, m), g, acc[r][u]);
         }
+#pragma GCC unroll 3
+    for (int r = 0; r < RU; ++r)
 #pragma GCC unroll 8
-    for (int u = 0; u < U; ++u) VT::store_m(sum + u * sum_tap, acc[u], m);
+        for (int u = 0; u < U; ++u) VT::store_m(d.sum + r * d.sum_row + u * d.sum_tap, acc[r][u], m);
 }
 
 template <class VT>
-using DepthTapsFn = void (*)(const typename VT::T* x, const typename VT::T* dy, i64 rows, i64 cols, i64 x_row, i64 x_px,
-                             i64 x_tap, i64 dy_row, i64 dy_px, typename VT::T* sum, i64 sum_tap, int lanes);
+using DepthTapsFn = void (*)(const DepthTaps<typename VT::T>& d, int lanes);
 template <class VT>
-constexpr DepthTapsFn<VT> kDepthTapsFn[kDepthTaps + 1] = {nullptr,           depth_taps<VT, 1>, depth_taps<VT, 2>,
-                                                          depth_taps<VT, 3>, depth_taps<VT, 4>, depth_taps<VT, 5>,
-                                                          depth_taps<VT, 6>, depth_taps<VT, 7>, depth_taps<VT, 8>};
+constexpr DepthTapsFn<VT> kDepthTapsFn[kDepthTaps + 1] = {nullptr,
+                                                          depth_taps<VT, 1, 1>,
+                                                          depth_taps<VT, 1, 2>,
+                                                          depth_taps<VT, 1, 3>,
+                                                          depth_taps<VT, 1, 4>,
+                                                          depth_taps<VT, 1, 5>,
+                                                          depth_taps<VT, 1, 6>,
+                                                          depth_taps<VT, 1, 7>,
+                                                          depth_taps<VT, 1, 8>};
+template <class VT>
+constexpr DepthTapsFn<VT> kDepthTaps3Fn[4] = {nullptr, depth_taps<VT, 3, 1>, depth_taps<VT, 3, 2>,
+                                              depth_taps<VT, 3, 3>};
 
 struct DepthDwPlan {
     i64 rows, bands, chunks, elems;  // output rows per band, bands per image, partial sums, floats of each
@@ -144,7 +292,7 @@ struct DepthDwPlan {
 template <typename T>
 static DepthDwPlan plan_depth_dw(const ConvDw<T>& d) {
     DepthDwPlan p;
-    p.rows = min_i(d.p, max_i(2, (24 << 10) / (d.q * d.groups * i64(sizeof(T)))));
+    p.rows = min_i(d.p, ceil_div(2048, d.q));
     p.bands = ceil_div(d.p, p.rows);
     p.elems = d.groups * d.r * d.s;
     p.chunks = double(d.n * d.p * d.q) * double(p.elems) < 1e6 ? 1 : min_i(8, d.n * p.bands);
@@ -155,33 +303,63 @@ static DepthDwPlan plan_depth_dw(const ConvDw<T>& d) {
 template <typename T>
 static void depth_dw_band(const ConvDw<T>& d, i64 image, i64 p0, i64 p1, T* sum) {
     constexpr int L = V<T>::L;
-    const i64 c = d.groups;
+    const i64 c = d.groups, x_line = d.w * c;
+    DepthTaps<T> taps{};
+    taps.x_row = d.stride_h * x_line;
+    taps.x_px = d.stride_w * c;
+    taps.tap_row = d.dil_h * x_line;
+    taps.tap_col = d.dil_w * c;
+    taps.dy_row = d.q * c;
+    taps.dy_px = c;
+    taps.sum_row = d.s * c;
+    taps.sum_tap = c;
     for (i64 ch = 0; ch < c; ch += L) {
         const int lanes = int(min_i(L, c - ch));
-        for (i64 r = 0; r < d.r; ++r) {
-            const i64 first = r * d.dil_h - d.pad_h;
-            const i64 t0 = clamp_i(first_inside(first, d.stride_h), p0, p1);
-            const i64 t1 = clamp_i(end_inside(first, d.stride_h, d.h), t0, p1);
-            if (t0 == t1) continue;
-            const T* x = d.x + (image * d.h + t0 * d.stride_h + first) * d.w * c + ch;
-            const T* dy = d.dy + (image * d.p + t0) * d.q * c + ch;
+        // Kernel rows [r, r+ru), taps [s, s+n), output rows [a0,a1), columns [b0,b1), all inside.
+        const auto run = [&](i64 r, i64 ru, i64 s, i64 n, i64 a0, i64 a1, i64 b0, i64 b1) {
+            if (b0 >= b1 || n <= 0) return;
+            const i64 row = a0 * d.stride_h + r * d.dil_h - d.pad_h, col = b0 * d.stride_w + s * d.dil_w - d.pad_w;
+            taps.x = d.x + (image * d.h + row) * x_line + col * c + ch;
+            taps.dy = d.dy + (image * d.p + a0) * d.q * c + b0 * c + ch;
+            taps.rows = a1 - a0;
+            taps.cols = b1 - b0;
+            taps.sum = sum + (r * d.s + s) * c + ch;
+            (ru == 3 ? kDepthTaps3Fn<V<T>>[n] : kDepthTapsFn<V<T>>[n])(taps, lanes);
+        };
+        // All taps of kernel rows [r, r+ru) on output rows [a0,a1): columns that meet every tap of a block together,
+        // then the others one by one.
+        const auto rows = [&](i64 r, i64 ru, i64 a0, i64 a1) {
+            if (a0 >= a1) return;
             for (i64 s0 = 0; s0 < d.s; s0 += kDepthTaps) {
                 const i64 s1 = min_i(s0 + kDepthTaps, d.s);
-                const auto run = [&](i64 s, i64 taps, i64 q0, i64 q1) {
-                    if (q0 >= q1) return;
-                    kDepthTapsFn<V<T>>[taps](x + (q0* d.stride_w + s* d.dil_w - d.pad_w)* c, dy + q0* c, t1 - t0,
-                                             q1 - q0, d.stride_h* d.w* c, d.stride_w* c, d.dil_w* c, d.q* c, c,
-                                             sum + (r* d.s + s)* c + ch, c, lanes);
-                };
-                // columns that meet every tap of the block, then the rest of each tap
                 const i64 in0 = clamp_i(first_inside(s0 * d.dil_w - d.pad_w, d.stride_w), 0, d.q);
                 const i64 in1 = clamp_i(end_inside((s1 - 1) * d.dil_w - d.pad_w, d.stride_w, d.w), in0, d.q);
-                run(s0, s1 - s0, in0, in1);
-                for (i64 s = s0; s < s1; ++s) {
-                    const i64 left = s * d.dil_w - d.pad_w;
-                    run(s, 1, clamp_i(first_inside(left, d.stride_w), 0, in0), in0);
-                    run(s, 1, in1, clamp_i(end_inside(left, d.stride_w, d.w), in1, d.q));
+                run(r, ru, s0, s1 - s0, a0, a1, in0, in1);
+                for (i64 q = 0; q < d.q; ++q) {
+                    if (q == in0) q = in1;
+                    if (q == d.q) break;
+                    const i64 left = q * d.stride_w - d.pad_w;
+                    const i64 first = clamp_i(first_inside(left, d.dil_w), s0, s1);
+                    run(r, ru, first, clamp_i(end_inside(left, d.dil_w, d.w), first, s1) - first, a0, a1, q, q + 1);
                 }
+            }
+        };
+        // three kernel rows at a time where all of them are inside
+        i64 t0 = p0, t1 = p0;
+        if (d.r == 3 && d.s <= 3) {
+            t0 = clamp_i(first_inside(-d.pad_h, d.stride_h), p0, p1);
+            t1 = clamp_i(end_inside(2 * d.dil_h - d.pad_h, d.stride_h, d.h), t0, p1);
+            rows(0, 3, t0, t1);
+        }
+        for (i64 r = 0; r < d.r; ++r) {
+            const i64 first = r * d.dil_h - d.pad_h;
+            const i64 a0 = clamp_i(first_inside(first, d.stride_h), p0, p1);
+            const i64 a1 = clamp_i(end_inside(first, d.stride_h, d.h), a0, p1);
+            if (t0 < t1) {
+                rows(r, 1, a0, t0);
+                rows(r, 1, t1, a1);
+            } else {
+                rows(r, 1, a0, a1);
             }
         }
     }
@@ -257,30 +435,4 @@ static bool depth_dx_accepts(const void* args) {
 static bool depth_dw_accepts(const void* args) {
     const conv2d_dw_args& s = *static_cast<const conv2d_dw_args*>(args);
     return s.groups > 1 && s.x.shape[3] == s.groups && s.dw.shape[0] == s.groups;
-}
-
-// The implementations of the three operations, in order of preference.
-template <typename T>
-constexpr Impl kConv2dImpls[] = {
-    {"gemm", product_run<T, conv2d_args>, product_work<T, conv2d_args>, conv2d_is_product, nullptr},
-    {"depthwise", depth_run<T>, depth_work<T>, depth_accepts, nullptr},
-    {"direct", conv2d_run<T>, conv2d_work<T>, nullptr, nullptr}};
-template <typename T>
-constexpr Impl kConv2dDxImpls[] = {
-    {"gemm", product_run<T, conv2d_dx_args>, product_work<T, conv2d_dx_args>, conv2d_dx_is_product, nullptr},
-    {"depthwise", depth_dx_run<T>, depth_dx_work<T>, depth_dx_accepts, nullptr},
-    {"direct", conv2d_dx_run<T>, conv2d_dx_work<T>, nullptr, nullptr}};
-template <typename T>
-constexpr Impl kConv2dDwImpls[] = {
-    {"gemm", product_run<T, conv2d_dw_args>, product_work<T, conv2d_dw_args>, conv2d_dw_is_product, nullptr},
-    {"depthwise", depth_dw_run<T>, depth_dw_work<T>, depth_dw_accepts, nullptr},
-    {"direct", conv2d_dw_run<T>, conv2d_dw_work<T>, nullptr, nullptr}};
-
-constexpr void add_conv2d(Table& t) {
-    t.entry[op_conv2d][f32] = Entry{kConv2dImpls<float>, 3};
-    t.entry[op_conv2d][f64] = Entry{kConv2dImpls<double>, 3};
-    t.entry[op_conv2d_dx][f32] = Entry{kConv2dDxImpls<float>, 3};
-    t.entry[op_conv2d_dx][f64] = Entry{kConv2dDxImpls<double>, 3};
-    t.entry[op_conv2d_dw][f32] = Entry{kConv2dDwImpls<float>, 3};
-    t.entry[op_conv2d_dw][f64] = Entry{kConv2dDwImpls<double>, 3};
 }

@@ -2,8 +2,10 @@
 //
 // Tile rows are output channels k (broadcast from dy), tile columns run over (s,c) of one kernel row, which are
 // contiguous in x where the dilation is 1 (over c of one tap otherwise); the reduction runs over pixels, one Step per
-// output row. Bits: images are cut into bands of output rows, bands into at most 8 chunks, both by shape alone. Within
-// a chunk bands are added batch by batch in order; partial sums of the chunks are added in order at the end.
+// output row. Where a kernel row fills its registers badly (few input channels), the columns (r,s,c) of all rows are
+// copied side by side for each pixel of a batch. Bits: images are cut into bands of output rows, bands into at most 8
+// chunks, both by shape alone. Within a chunk bands are added batch by batch in order; partial sums of the chunks are
+// added in order at the end.
 
 template <typename T>
 struct ConvDw {
@@ -24,6 +26,7 @@ struct DwPlan {
     i64 runs, run;    // column runs (R, or R*S when dilated) and their length
     bool packed;      // many row panels: dy and the columns of x are packed, one Step per batch
     i64 pixels;       // output pixels of a batch
+    i64 columns;      // elements per pixel of the copied columns of all kernel rows, 0: none
     i64 window;       // elements of a batch's padded copy of x
     i64 dw_elems, worker_bytes, bytes;
 };
@@ -56,6 +59,22 @@ static ConvDw<T> conv_dw_of(const conv2d_dw_args& a) {
     return d;
 }
 
+// Registers that a row of n columns takes; a half register counts 0.7.
+template <typename T>
+constexpr double row_registers(i64 n) {
+    const i64 rest = n % kNR<T>;
+    return double(n / kNR<T> * kNV) + (rest == 0 ? 0.0 : rest > V<T>::L ? 2.0 : rest > H<T>::L ? 1.0 : 0.7);
+}
+
+// Do the columns of all kernel rows side by side save more than their copy costs? Per pixel, in multiply-adds.
+template <typename T>
+static bool dw_wants_columns(const ConvDw<T>& d) {
+    const i64 run = d.s * d.c;
+    const double copy = 3.0 * double(d.r * ceil_div(run, V<T>::L)), k = double(d.k);
+    return d.groups == 1 && d.dil_w == 1 && d.r > 1 &&
+           k * double(d.r) * row_registers<T>(run) > 1.1 * (k * row_registers<T>(d.r * run) + copy);
+}
+
 template <typename T>
 static DwPlan plan_dw(const ConvDw<T>& d, const Ctx& ctx) {
     DwPlan p{};
@@ -74,8 +93,9 @@ static DwPlan plan_dw(const ConvDw<T>& d, const Ctx& ctx) {
     p.batch = p.bands > 1 ? 1 : max_i(ceil_div(enough, d.p * d.q), budget / (line * d.p));
     p.batch = min_i(p.batch, d.n);
     p.pixels = p.batch * p.rows * d.q;
+    p.columns = dw_wants_columns(d) ? round_up(d.r * p.run, kNR<T>) : 0;
     // pixels 1 KiB apart share few cache sets: copy them side by side
-    p.packed = d.groups * d.k * size >= 1024 && d.k > 3 * kMR<T> && p.runs * ceil_div(p.run, kNR<T>) >= 4;
+    p.packed = !p.columns && d.groups * d.k * size >= 1024 && d.k > 3 * kMR<T> && p.runs * ceil_div(p.run, kNR<T>) >= 4;
     const double macs = double(d.n * d.p * d.q) * double(d.k * d.c * d.groups) * double(d.r * d.s);
     p.chunks = macs >= 4e6 ? 8 : macs >= 1e6 ? 4 : 1;
     p.chunks = min_i(p.chunks, min_i(d.n * p.bands, max_i(1, (i64{1} << 20) / p.dw_elems)));
@@ -83,9 +103,25 @@ static DwPlan plan_dw(const ConvDw<T>& d, const Ctx& ctx) {
     p.lines = extent(p.rows, d.stride_h, d.r, d.dil_h);
     p.window = d.direct ? 0 : round_up(p.batch * p.lines * p.cols * d.c + kNR<T>, 64 / size);
     const i64 packs = p.packed ? round_up(p.pixels * (d.k + kNR<T>), 64 / size) : 0;
-    p.worker_bytes = round_up(p.batch * p.rows * i64(sizeof(Step)), 64) + (p.window + packs) * size;
+    const i64 copied = round_up(p.pixels * p.columns, 64 / size);
+    p.worker_bytes = round_up(p.batch * p.rows * i64(sizeof(Step)), 64) + (p.window + packs + copied) * size;
     p.bytes = round_up(p.chunks > 1 ? p.chunks * p.dw_elems * size : 0, 64) + threads * p.worker_bytes;
     return p;
+}
+
+// dst [pixels of an output row][r][s*c], pixels p.columns apart, from the first tap of the row at x.
+template <typename T>
+static void copy_columns(const ConvDw<T>& d, const DwPlan& p, const T* x, i64 line, T* dst) {
+    using VT = V<T>;
+    const i64 whole = p.run / VT::L * VT::L;
+    const typename VT::M m = VT::first(int(p.run - whole));
+    for (i64 q = 0; q < d.q; ++q, dst += p.columns, x += d.stride_w * d.c)
+        for (i64 r = 0; r < d.r; ++r) {
+            const T* from = x + r * d.dil_h * line;
+            T* to = dst + r * p.run;
+            for (i64 j = 0; j < whole; j += VT::L) VT::store(to + j, VT::load(from + j));
+            if (whole < p.run) VT::store_m(to + whole, VT::load_m(from + whole, m), m);
+        }
 }
 
 // Row panels [i0,i1) of one group's dw += bands [b0,b1) of its images; overwritten where `first`.
@@ -119,6 +155,21 @@ static void dw_bands(const ConvDw<T>& d, const DwPlan& p, i64 group, i64 b0, i64
     i64 pixels = 0;
     for (i64 t = 0; t < count; ++t) pixels += steps[t].k;
     const Step whole{0, 0, pixels};
+    if (p.columns) {  // one group, so the pixels of dy are contiguous from the first to the last
+        const i64 all = d.r * p.run;
+        for (i64 t = 0; t < count; ++t) copy_columns(d, p, b + steps[t].b, line, apack + t * d.q * p.columns);
+        for (i64 j0 = 0; j0 < all; j0 += kNR<T>) {
+            const i64 nj = min_i(kNR<T>, all - j0);
+            const int width = panel_width<T>(nj);
+            TileOut<T> out{nullptr, ldw, T(1), first ? T(0) : T(1), nullptr, act_none, i32(nj), 0, 0};
+            for (i64 i = i0; i < i1; ++i) {
+                const i64 k0 = cut(d.k, rows, i), m = cut(d.k, rows, i + 1) - k0;
+                out.c = dw + k0 * ldw + j0;
+                tile_for<T>(m, width)(d.dy + steps[0].a + k0, apack + j0, &whole, 1, 1, kt, p.columns, out);
+            }
+        }
+        return;
+    }
     if (p.packed)
         for (i64 i = i0; i < i1; ++i) {
             const i64 k0 = cut(d.k, rows, i), m = cut(d.k, rows, i + 1) - k0;

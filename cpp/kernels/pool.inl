@@ -1,8 +1,11 @@
-// pool.inl: pooling on x [N,H,W,C] -> y [N,P,Q,C], vectorised over channels. Promise: ref_pool.cpp's definitions
-// (padding never wins a maximum, first on ties, first NaN wins, average over the clipped window); each output element
-// depends on its own window only. Where C is not a multiple of the vector the last vector of a pixel is moved back to
-// end at C; where C is below one vector, vectors run over into the next pixel, which is written right after, and the
-// last pixels of a row are done one channel at a time.
+// pool.inl: pooling on x [N,D,H,W,C] -> y [N,O,P,Q,C], vectorised over channels. Promise: ref_pool.cpp's definitions
+// (padding never wins, first on ties, first NaN wins, average over the clipped window); each output element depends on
+// its own window only. Where C is not a multiple of the vector the last vector of a pixel is moved back to end at C;
+// where C is below one vector, vectors run over into the next pixel, which is written right after, and the last pixels
+// of a row are done one channel at a time.
+//
+// Gradients gather: a row of dx asks the windows that cover it. So nothing is scattered, rows are independent, and
+// every access is a vector.
 
 template <typename T, int Bytes>
 struct VecOf {
@@ -22,98 +25,132 @@ static inline void vec_store(T* p, V v) {
     memcpy(p, &v, sizeof(V));
 }
 
+// Windows along one axis.
+struct PoolAxis {
+    i64 in, out, kernel, stride, pad, dil;
+    bool adaptive;  // window p is [floor(p*in/out), ceil((p+1)*in/out)) instead
+};
+
 struct PoolGeometry {
-    i64 N, H, W, C, P, Q;  // x [N,H,W,C], y [N,P,Q,C]
-    i64 kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
-    bool count_include_pad;
+    i64 N, C;
+    PoolAxis d, h, w;
 };
 
 struct Window {
-    i64 begin, end;  // inside the image
+    i64 begin, end;  // inside the image; taps begin, begin + dil, .. < end
     i64 padded;      // length clipped to the padded image
 };
-static inline Window pool_window(i64 p, i64 kernel, i64 stride, i64 pad, i64 H) {
-    const i64 start = p * stride - pad, stop = start + kernel;
-    const i64 clipped = stop < H + pad ? stop : H + pad;
-    return {start > 0 ? start : 0, stop < H ? stop : H, clipped - start};
+static inline Window pool_window(const PoolAxis& a, i64 p) {
+    if (a.adaptive) {
+        const i64 begin = p * a.in / a.out, end = ((p + 1) * a.in + a.out - 1) / a.out;
+        return {begin, end, end - begin};
+    }
+    const i64 start = p * a.stride - a.pad, stop = start + (a.kernel - 1) * a.dil + 1;
+    const i64 clipped = stop < a.in + a.pad ? stop : a.in + a.pad;
+    const i64 begin = start >= 0 ? start : start + (a.dil - 1 - start) / a.dil * a.dil;
+    return {begin, stop < a.in ? stop : a.in, clipped - start};
 }
 
+// Windows first .. last may cover input position h; none where first > last.
+struct Cover {
+    i64 first, last;
+};
+static inline Cover pool_cover(const PoolAxis& a, i64 h) {
+    if (a.adaptive) {
+        const i64 last = ((h + 1) * a.out - 1) / a.in;
+        return {h * a.out / a.in, last < a.out ? last : a.out - 1};
+    }
+    const i64 down = h + a.pad, span = (a.kernel - 1) * a.dil + 1, last = down / a.stride;
+    return {down < span ? 0 : (down - span) / a.stride + 1, last < a.out ? last : a.out - 1};
+}
+
+// Covers of positions 0, 1, 2, .. in turn; no division for the usual windows.
+struct CoverWalk {
+    Cover c;
+    i64 h, enter, leave;  // windows end behind `leave`, the next one begins at `enter`
+};
+static inline CoverWalk cover_walk(const PoolAxis& a) {
+    const Cover c = pool_cover(a, 0);
+    return {c, 0, (c.last + 1) * a.stride - a.pad, c.first * a.stride - a.pad + (a.kernel - 1) * a.dil};
+}
+static inline void step(CoverWalk& k, const PoolAxis& a) {
+    ++k.h;
+    if (a.adaptive) {
+        if (a.out > 1 && k.h < a.in) k.c = pool_cover(a, k.h);
+        return;
+    }
+    while (k.leave < k.h) {
+        ++k.c.first;
+        k.leave += a.stride;
+    }
+    while (k.enter <= k.h && k.c.last + 1 < a.out) {
+        ++k.c.last;
+        k.enter += a.stride;
+    }
+}
+static inline i64 count_taps(i64 length, i64 dil) {
+    return dil == 1 ? length : ceil_div(length, dil);
+}
+
+static PoolAxis pool_axis(const View& x, const View& y, int axis, i64 kernel, i64 stride, i64 pad, i64 dil,
+                          i64 adaptive) {
+    if (adaptive) return {x.shape[axis], y.shape[axis], 1, 1, 0, 1, true};  // the numbers may be anything
+    return {x.shape[axis], y.shape[axis], kernel, stride, pad, dil, false};
+}
 template <typename A>
-static PoolGeometry pool_geometry(const A& a, const View& x, const View& y) {
-    return {x.shape[0], x.shape[1], x.shape[2], x.shape[3], y.shape[1], y.shape[2], a.kernel_h,
-            a.kernel_w, a.stride_h, a.stride_w, a.pad_h,    a.pad_w,    false};
+static PoolGeometry max_geometry(const A& a, const View& x, const View& y) {
+    return {x.shape[0], x.shape[4], pool_axis(x, y, 1, a.kernel_d, a.stride_d, a.pad_d, a.dil_d, a.adaptive),
+            pool_axis(x, y, 2, a.kernel_h, a.stride_h, a.pad_h, a.dil_h, a.adaptive),
+            pool_axis(x, y, 3, a.kernel_w, a.stride_w, a.pad_w, a.dil_w, a.adaptive)};
+}
+template <typename A>
+static PoolGeometry avg_geometry(const A& a, const View& x, const View& y) {
+    return {x.shape[0], x.shape[4], pool_axis(x, y, 1, a.kernel_d, a.stride_d, a.pad_d, 1, a.adaptive),
+            pool_axis(x, y, 2, a.kernel_h, a.stride_h, a.pad_h, 1, a.adaptive),
+            pool_axis(x, y, 3, a.kernel_w, a.stride_w, a.pad_w, 1, a.adaptive)};
+}
+// Elements of a window, as large as it gets; only for estimates.
+static double pool_taps(const PoolGeometry& g) {
+    double taps = 1.0;
+    const PoolAxis* const axes[] = {&g.d, &g.h, &g.w};
+    for (const PoolAxis* a : axes) {
+        taps *= double(a->adaptive ? a->in / a->out + 1 : a->kernel < a->in ? a->kernel : a->in);
+    }
+    return taps;
 }
 
-// Vector width in elements for C channels: a full vector, or half or a quarter where C is small.
 template <typename T>
-constexpr int kFull = kVecBytes / int(sizeof(T));
+static inline void add_run(T* __restrict y, const T* __restrict x, i64 n) {
+    for (i64 i = 0; i < n; ++i) y[i] += x[i];
+}
 
-// Runs pixel.template operator()<bytes>(c) for channels 0 .. C-1 of one pixel with vectors of `Bytes`; `room` elements,
-// counted from the pixel's first, may be read and written (>= C); scalar(c) serves single channels.
-template <typename T, int Bytes, typename Vector, typename Scalar>
-static inline void for_channels(i64 C, i64 room, const Vector& vector, const Scalar& scalar) {
+template <int N>
+struct Count {
+    static constexpr int value = N;
+};
+
+// Runs vectors(Count<n>, c) for channels c .. c + n*L - 1, `Group` vectors at a time, and single vectors for the rest;
+// `room` elements, counted from the pixel's first, may be read and written (>= C); scalar(c) serves single channels.
+template <typename T, int Bytes, int Group, typename Vectors, typename Scalar>
+static inline void for_channels(i64 C, i64 room, const Vectors& vectors, const Scalar& scalar) {
     constexpr i64 L = Bytes / int(sizeof(T));
     if (C >= L) {
         i64 c = 0;
-        for (; c + L <= C; c += L) vector(c);
-        if (c < C) vector(C - L);
+        for (; Group > 1 && c + Group * L <= C; c += Group * L) vectors(Count<Group>{}, c);
+        if (Group > 2 && c + Group / 2 * L <= C) {
+            vectors(Count<(Group > 2 ? Group / 2 : 1)>{}, c);
+            c += Group / 2 * L;
+        }
+        for (; c + L <= C; c += L) vectors(Count<1>{}, c);
+        if (c < C) vectors(Count<1>{}, C - L);
     } else if (room >= L) {
-        vector(0);
+        vectors(Count<1>{}, 0);
     } else {
         for (i64 c = 0; c < C; ++c) scalar(c);
     }
 }
 
-// --- maximum
-template <typename T, int Bytes>
-static void max_pool_row(const PoolGeometry& g, const T* image, i64 image_room, i64 p, T* y, i32* idx) {
-    using V = VecT<T, Bytes>;
-    using M = decltype(V() > V());  // mask, as wide as T
-    constexpr i64 L = Bytes / int(sizeof(T));
-    using Index = VecT<i32, int(L) * 4>;
-    const Window hs = pool_window(p, g.kernel_h, g.stride_h, g.pad_h, g.H);
-    for (i64 q = 0; q < g.Q; ++q) {
-        const Window ws = pool_window(q, g.kernel_w, g.stride_w, g.pad_w, g.W);
-        const i64 furthest = ((hs.end - 1) * g.W + ws.end - 1) * g.C;  // offset of the last pixel read
-        const i64 out = q * g.C;
-        i64 room = (g.Q - q) * g.C;
-        if (image_room - furthest < room) room = image_room - furthest;
-        for_channels<T, Bytes>(
-            g.C, room,
-            [&](i64 c) {
-                i64 first = hs.begin * g.W + ws.begin;
-                V best = vec_load<V>(image + first * g.C + c);
-                M where = M{} + decltype(where[0] + 0)(first);
-                for (i64 h = hs.begin; h < hs.end; ++h) {
-                    for (i64 w = ws.begin; w < ws.end; ++w) {
-                        const i64 at = h * g.W + w;
-                        const V v = vec_load<V>(image + at * g.C + c);
-                        const M take = (best == best) & ~(v <= best);
-                        best = take ? v : best;
-                        where = take ? M{} + decltype(where[0] + 0)(at) : where;
-                    }
-                }
-                vec_store(y + out + c, best);
-                vec_store(idx + out + c, __builtin_convertvector(where, Index));
-            },
-            [&](i64 c) {
-                i64 where = hs.begin * g.W + ws.begin;
-                T best = image[where * g.C + c];
-                for (i64 h = hs.begin; h < hs.end; ++h) {
-                    for (i64 w = ws.begin; w < ws.end; ++w) {
-                        const T v = image[(h * g.W + w) * g.C + c];
-                        const bool take = best == best && !(v <= best);
-                        best = take ? v : best;
-                        where = take ? h * g.W + w : where;
-                    }
-                }
-                y[out + c] = best;
-                idx[out + c] = i32(where);
-            });
-    }
-}
-
-// Calls row.template run<Bytes>(...) with the narrowest vector that holds C channels, at most the level's.
+// Calls `call` with the narrowest vector that holds C channels, at most the level's.
 #define RB_POOL_BY_WIDTH(T, C, call)                           \
     if (kVecBytes >= 64 && (C) * i64(sizeof(T)) > 32) {        \
         constexpr int kBytes = kVecBytes;                      \
@@ -126,194 +163,493 @@ static void max_pool_row(const PoolGeometry& g, const T* image, i64 image_room, 
         call;                                                  \
     }
 
-template <typename T>
-static void max_pool2d_run(const void* args, Ctx&) {
-    const max_pool2d_args& a = *static_cast<const max_pool2d_args*>(args);
-    const PoolGeometry g = pool_geometry(a, a.x, a.y);
-    const T* x = static_cast<const T*>(a.x.data);
-    T* y = static_cast<T*>(a.y.data);
-    i32* idx = static_cast<i32*>(a.idx.data);
-    const double cost = double(g.Q) * (2.0 + double(g.kernel_h * g.kernel_w) * (1.0 + 0.15 * double(g.C)));
-    parallel(g.N * g.P, cost, [&](i64 begin, i64 end) {
-        for (i64 u = begin; u < end; ++u) {
-            const i64 n = u / g.P, image = g.H * g.W * g.C, to = u * g.Q * g.C;
-            RB_POOL_BY_WIDTH(T, g.C,
-                             (max_pool_row<T, kBytes>(g, x + n * image, (g.N - n) * image, u % g.P, y + to, idx + to)));
-        }
-    });
-}
-
-// dx[n, idx, c] += dy: images are independent; within one image in the order of dy. A chosen pixel outside would be the
-// caller's fault and has been refused by check_args.
-template <typename T>
-static void max_pool2d_dx_run(const void* args, Ctx&) {
-    const max_pool2d_dx_args& a = *static_cast<const max_pool2d_dx_args*>(args);
-    const i64 N = a.dy.shape[0], PQ = a.dy.shape[1] * a.dy.shape[2], C = a.dy.shape[3];
-    const i64 image = a.dx.shape[1] * a.dx.shape[2] * C;
-    parallel(N, double(PQ * C) * 1.0 + 0.1 * double(image), [&](i64 begin, i64 end) {
-        for (i64 n = begin; n < end; ++n) {
-            const T* __restrict dy = static_cast<const T*>(a.dy.data) + n * PQ * C;        // [PQ,C]
-            const i32* __restrict idx = static_cast<const i32*>(a.idx.data) + n * PQ * C;  // [PQ,C]
-            T* __restrict dx = static_cast<T*>(a.dx.data) + n * image;                     // [H,W,C]
-            memset(dx, 0, size_t(image) * sizeof(T));
-            for (i64 p = 0; p < PQ; ++p) {
-                for (i64 c = 0; c < C; ++c) dx[i64(idx[p * C + c]) * C + c] += dy[p * C + c];
+// --- maximum and minimum
+// The winner of nd x nh x nw taps from x on, strides in pixels of C elements; `where` counts pixels from x. Inlined
+// with constant counts for the usual windows, which unrolls it.
+template <typename V, typename M, bool Min, typename T>
+static inline __attribute__((always_inline)) void best_of(const T* x, i64 C, i64 nd, i64 nh, i64 nw, i64 sd, i64 sh,
+                                                          i64 sw, V& best, M& where) {
+    best = vec_load<V>(x);
+    where = M{};
+    for (i64 d = 0; d < nd; ++d) {
+        for (i64 h = 0; h < nh; ++h) {
+            for (i64 w = 0; w < nw; ++w) {
+                const i64 at = d * sd + h * sh + w * sw;
+                const V v = vec_load<V>(x + at * C);
+                const M take = (best == best) & (Min ? ~(v >= best) : ~(v <= best));
+                best = take ? v : best;
+                where = take ? M{} + decltype(where[0] + 0)(at) : where;
             }
         }
-    });
+    }
 }
 
-template <typename T>
-static void max_pool2d_gather_run(const void* args, Ctx&) {
-    const max_pool2d_gather_args& a = *static_cast<const max_pool2d_gather_args*>(args);
-    const i64 PQ = a.y.shape[1] * a.y.shape[2], C = a.y.shape[3];
-    const i64 image = a.x.shape[1] * a.x.shape[2] * C;
-    const T* x = static_cast<const T*>(a.x.data);
-    const i32* idx = static_cast<const i32*>(a.idx.data);
-    T* y = static_cast<T*>(a.y.data);
-    parallel(a.y.shape[0] * PQ, 0.8 * double(C), [&](i64 begin, i64 end) {
-        for (i64 u = begin; u < end; ++u) {
-            const T* from = x + u / PQ * image;
-            for (i64 c = 0; c < C; ++c) y[u * C + c] = from[i64(idx[u * C + c]) * C + c];
-        }
-    });
-}
-
-// --- average
-template <typename T>
-static inline T pool_divisor(const PoolGeometry& g, const Window& h, const Window& w) {
-    return g.count_include_pad ? T(h.padded * w.padded) : T((h.end - h.begin) * (w.end - w.begin));
-}
-
-template <typename T, int Bytes>
-static void avg_pool_row(const PoolGeometry& g, const T* image, i64 image_room, i64 p, T* y) {
+template <typename T, int Bytes, bool Min>
+static void max_pool_row(const PoolGeometry& g, const T* image, i64 image_room, i64 row, T* y, i32* idx) {
     using V = VecT<T, Bytes>;
-    const Window hs = pool_window(p, g.kernel_h, g.stride_h, g.pad_h, g.H);
-    for (i64 q = 0; q < g.Q; ++q) {
-        const Window ws = pool_window(q, g.kernel_w, g.stride_w, g.pad_w, g.W);
-        const i64 furthest = ((hs.end - 1) * g.W + ws.end - 1) * g.C;
-        const i64 out = q * g.C;
-        i64 room = (g.Q - q) * g.C;
+    using M = decltype(V() > V());  // mask, as wide as T
+    constexpr i64 L = Bytes / int(sizeof(T));
+    using Index = VecT<i32, int(L) * 4>;
+    const i64 C = g.C, W = g.w.in, plane = g.h.in * W;
+    const Window ds = pool_window(g.d, row / g.h.out), hs = pool_window(g.h, row % g.h.out);
+    const i64 nd = count_taps(ds.end - ds.begin, g.d.dil), nh = count_taps(hs.end - hs.begin, g.h.dil);
+    const i64 sd = g.d.dil * plane, sh = g.h.dil * W, sw = g.w.dil;
+    for (i64 q = 0; q < g.w.out; ++q) {
+        const Window ws = pool_window(g.w, q);
+        const i64 nw = count_taps(ws.end - ws.begin, sw);
+        const i64 first = ds.begin * plane + hs.begin * W + ws.begin, out = q * C;
+        const i64 furthest = ((ds.end - 1) * plane + (hs.end - 1) * W + ws.end - 1) * C;  // where the last read begins
+        i64 room = (g.w.out - q) * C;
         if (image_room - furthest < room) room = image_room - furthest;
-        const T divisor = pool_divisor<T>(g, hs, ws);
-        for_channels<T, Bytes>(
-            g.C, room,
-            [&](i64 c) {
-                V s = V{};
-                for (i64 h = hs.begin; h < hs.end; ++h) {
-                    V line = V{};
-                    for (i64 w = ws.begin; w < ws.end; ++w) line += vec_load<V>(image + (h * g.W + w) * g.C + c);
-                    s += line;
-                }
-                vec_store(y + out + c, s / divisor);
+        const T* x = image + first * C;
+        auto store = [&](i64 c, V best, M where) {
+            vec_store(y + out + c, best);
+            vec_store(idx + out + c, __builtin_convertvector(where + decltype(where[0] + 0)(first), Index));
+        };
+        const int kind = nd != 1 || nh != nw ? 0 : int(nw);
+        for_channels<T, Bytes, 1>(
+            C, room,
+            [&](auto, i64 c) {
+                V best;
+                M where;
+                if (kind == 2)
+                    best_of<V, M, Min>(x + c, C, 1, 2, 2, sd, sh, sw, best, where);
+                else if (kind == 3)
+                    best_of<V, M, Min>(x + c, C, 1, 3, 3, sd, sh, sw, best, where);
+                else
+                    best_of<V, M, Min>(x + c, C, nd, nh, nw, sd, sh, sw, best, where);
+                store(c, best, where);
             },
             [&](i64 c) {
-                T s = T(0);
-                for (i64 h = hs.begin; h < hs.end; ++h) {
-                    T line = T(0);
-                    for (i64 w = ws.begin; w < ws.end; ++w) line += image[(h * g.W + w) * g.C + c];
-                    s += line;
+                i64 where = 0;
+                T best = x[c];
+                for (i64 t = 0; t < nd * nh * nw; ++t) {
+                    const i64 at = t / (nh * nw) * sd + t / nw % nh * sh + t % nw * sw;
+                    const T v = x[at * C + c];
+                    const bool take = best == best && !(Min ? v >= best : v <= best);
+                    best = take ? v : best;
+                    where = take ? at : where;
                 }
-                y[out + c] = s / divisor;
+                y[out + c] = best;
+                idx[out + c] = i32(first + where);
             });
     }
 }
 
 template <typename T>
-static void avg_pool2d_run(const void* args, Ctx&) {
-    const avg_pool2d_args& a = *static_cast<const avg_pool2d_args*>(args);
-    PoolGeometry g = pool_geometry(a, a.x, a.y);
-    g.count_include_pad = a.count_include_pad != 0;
+static void max_pool_run(const void* args, Ctx&) {
+    const max_pool_args& a = *static_cast<const max_pool_args*>(args);
+    const PoolGeometry g = max_geometry(a, a.x, a.y);
     const T* x = static_cast<const T*>(a.x.data);
     T* y = static_cast<T*>(a.y.data);
-    const double cost = double(g.Q) * (2.0 + double(g.kernel_h * g.kernel_w) * (0.5 + 0.1 * double(g.C)));
-    parallel(g.N * g.P, cost, [&](i64 begin, i64 end) {
+    i32* idx = static_cast<i32*>(a.idx.data);
+    const i64 rows = g.d.out * g.h.out, image = g.d.in * g.h.in * g.w.in * g.C;
+    const double cost = double(g.w.out) * (2.0 + pool_taps(g) * (1.0 + 0.15 * double(g.C)));
+    parallel(g.N * rows, cost, [&](i64 begin, i64 end) {
         for (i64 u = begin; u < end; ++u) {
-            const i64 n = u / g.P, image = g.H * g.W * g.C;
-            RB_POOL_BY_WIDTH(
-                T, g.C, (avg_pool_row<T, kBytes>(g, x + n * image, (g.N - n) * image, u % g.P, y + u * g.Q * g.C)));
+            const i64 n = u / rows, room = (g.N - n) * image, to = u * g.w.out * g.C;
+            const T* from = x + n * image;
+            if (a.minimum) {
+                RB_POOL_BY_WIDTH(T, g.C, (max_pool_row<T, kBytes, true>(g, from, room, u % rows, y + to, idx + to)));
+            } else {
+                RB_POOL_BY_WIDTH(T, g.C, (max_pool_row<T, kBytes, false>(g, from, room, u % rows, y + to, idx + to)));
+            }
         }
     });
 }
 
-// Row h of dx gathers from the windows that cover it: dx[h,w] = sum over p, q of dy[p,q] / divisor(p,q).
+// Row (d,h) of dx: dx[d,h,w] = sum over the windows that chose (d,h,w), in rising order. dy and idx hold one image.
 template <typename T, int Bytes>
-static void avg_pool_dx_row(const PoolGeometry& g, const T* dy, i64 dy_room, i64 h, T* dx) {
+static void max_pool_dx_row(const PoolGeometry& g, const T* dy, const i32* idx, i64 dy_room, i64 row, T* dx) {
     using V = VecT<T, Bytes>;
-    const i64 down = h + g.pad_h;
-    const i64 p0 = down < g.kernel_h ? 0 : (down - g.kernel_h) / g.stride_h + 1;
-    const i64 p1 = down / g.stride_h < g.P ? down / g.stride_h : g.P - 1;
-    if (p0 == p1 && g.stride_w == g.kernel_w && g.pad_w == 0) {  // at most one window per pixel: divide once for all
-        const Window hs = pool_window(p0, g.kernel_h, g.stride_h, g.pad_h, g.H);
-        for (i64 q = 0; q < g.Q; ++q) {
-            const Window ws = pool_window(q, g.kernel_w, g.stride_w, 0, g.W);
-            const T divisor = pool_divisor<T>(g, hs, ws);
-            const i64 from = (p0 * g.Q + q) * g.C, C = g.C;
-            i64 room = (g.W - ws.end + 1) * C;
-            if (dy_room - from < room) room = dy_room - from;
-            for_channels<T, Bytes>(
-                C, room,
-                [&](i64 c) {
-                    const V v = V{} + vec_load<V>(dy + from + c) / divisor;
-                    for (i64 w = ws.begin; w < ws.end; ++w) vec_store(dx + w * C + c, v);
-                },
-                [&](i64 c) {
-                    const T v = T(0) + dy[from + c] / divisor;
-                    for (i64 w = ws.begin; w < ws.end; ++w) dx[w * C + c] = v;
-                });
-        }
-        for (i64 i = g.Q * g.kernel_w * g.C; i < g.W * g.C; ++i) dx[i] = T(0);
+    using M = decltype(V() > V());
+    constexpr i64 L = Bytes / int(sizeof(T));
+    using Index = VecT<i32, int(L) * 4>;
+    const i64 C = g.C, Q = g.w.out, W = g.w.in, P = g.h.out;
+    const Cover od = pool_cover(g.d, row / g.h.in), ph = pool_cover(g.h, row % g.h.in);
+    if (od.first > od.last || ph.first > ph.last) {
+        memset(dx, 0, size_t(W * C) * sizeof(T));
         return;
     }
-    i64 q0 = 0, q1 = 0;  // windows q0 .. q1 cover column w; both only move forward
-    for (i64 w = 0; w < g.W; ++w) {
-        while (q0 * g.stride_w + g.kernel_w <= w + g.pad_w) ++q0;
-        while (q1 + 1 < g.Q && (q1 + 1) * g.stride_w <= w + g.pad_w) ++q1;
-        const i64 out = w * g.C;
-        i64 room = (g.W - w) * g.C;
-        const i64 furthest = p1 < p0 || q1 < q0 ? 0 : (p1 * g.Q + q1) * g.C;
+    const bool one = od.first == od.last && ph.first == ph.last;
+    CoverWalk walk = cover_walk(g.w);
+    for (i64 w = 0; w < W; ++w, step(walk, g.w)) {
+        const Cover qw = walk.c;
+        const i64 at = row * W + w, out = w * C;
+        if (qw.first > qw.last) {
+            for (i64 c = 0; c < C; ++c) dx[out + c] = T(0);
+            continue;
+        }
+        const i64 furthest = ((od.last * P + ph.last) * Q + qw.last) * C;
+        i64 room = (W - w) * C;
         if (dy_room - furthest < room) room = dy_room - furthest;
-        auto gather = [&](auto zero, auto load) {
-            auto s = zero;
-            for (i64 p = p0; p <= p1; ++p) {
-                const Window hs = pool_window(p, g.kernel_h, g.stride_h, g.pad_h, g.H);
-                for (i64 q = q0; q <= q1; ++q) {
-                    const Window ws = pool_window(q, g.kernel_w, g.stride_w, g.pad_w, g.W);
-                    s += load((p * g.Q + q) * g.C) / pool_divisor<T>(g, hs, ws);
-                }
-            }
-            return s;
+        auto chosen = [&](i64 from) {
+            const V v = vec_load<V>(dy + from);
+            const M hit = __builtin_convertvector(vec_load<Index>(idx + from), M) == M{} + decltype(M()[0] + 0)(at);
+            return hit ? v : V{};
         };
-        for_channels<T, Bytes>(
-            g.C, room,
-            [&](i64 c) { vec_store(dx + out + c, gather(V{}, [&](i64 at) { return vec_load<V>(dy + at + c); })); },
-            [&](i64 c) { dx[out + c] = gather(T(0), [&](i64 at) { return dy[at + c]; }); });
+        for_channels<T, Bytes, 1>(
+            C, room,
+            [&](auto, i64 c) {
+                V s = V{};
+                if (one && qw.first == qw.last) {
+                    s += chosen(furthest + c);
+                } else {
+                    for (i64 o = od.first; o <= od.last; ++o)
+                        for (i64 p = ph.first; p <= ph.last; ++p)
+                            for (i64 q = qw.first; q <= qw.last; ++q) s += chosen(((o * P + p) * Q + q) * C + c);
+                }
+                vec_store(dx + out + c, s);
+            },
+            [&](i64 c) {
+                T s = T(0);
+                for (i64 o = od.first; o <= od.last; ++o)
+                    for (i64 p = ph.first; p <= ph.last; ++p)
+                        for (i64 q = qw.first; q <= qw.last; ++q) {
+                            const i64 from = ((o * P + p) * Q + q) * C + c;
+                            s += idx[from] == at ? dy[from] : T(0);
+                        }
+                dx[out + c] = s;
+            });
+    }
+}
+
+// y [pixels,C] = zeros with the n values x [n,C] added at their pixels; a pixel outside is nobody's.
+template <typename T>
+static void scatter_image(const T* __restrict x, const i32* __restrict idx, i64 n, i64 C, T* __restrict y, i64 pixels) {
+    memset(y, 0, size_t(pixels * C) * sizeof(T));
+    for (i64 p = 0; p < n; ++p) {
+        for (i64 c = 0; c < C; ++c) {
+            const i64 at = idx[p * C + c];
+            if (u64(at) < u64(pixels)) y[at * C + c] += x[p * C + c];
+        }
     }
 }
 
 template <typename T>
-static void avg_pool2d_dx_run(const void* args, Ctx&) {
-    const avg_pool2d_dx_args& a = *static_cast<const avg_pool2d_dx_args*>(args);
-    PoolGeometry g = pool_geometry(a, a.dx, a.dy);
-    g.count_include_pad = a.count_include_pad != 0;
+static void max_pool_dx_run(const void* args, Ctx&) {
+    const max_pool_dx_args& a = *static_cast<const max_pool_dx_args*>(args);
+    const PoolGeometry g = max_geometry(a, a.dx, a.dy);
+    if (g.C * i64(sizeof(T)) <= 32) {  // too few channels for a vector to pay: scatter, which adds in the same order
+        const i64 from = g.d.out * g.h.out * g.w.out, to = g.d.in * g.h.in * g.w.in, C = g.C;
+        parallel(g.N, double(from * C) + 0.1 * double(to * C), [&](i64 begin, i64 end) {
+            for (i64 n = begin; n < end; ++n)
+                scatter_image(static_cast<const T*>(a.dy.data) + n * from * C,
+                              static_cast<const i32*>(a.idx.data) + n * from * C, from, C,
+                              static_cast<T*>(a.dx.data) + n * to * C, to);
+        });
+        return;
+    }
+    const i64 rows = g.d.in * g.h.in, image = g.d.out * g.h.out * g.w.out * g.C;
+    const T* dy = static_cast<const T*>(a.dy.data);
+    const i32* idx = static_cast<const i32*>(a.idx.data);
+    T* dx = static_cast<T*>(a.dx.data);
+    parallel(g.N * rows, double(g.w.in) * (4.0 + 0.3 * double(g.C)), [&](i64 begin, i64 end) {
+        for (i64 u = begin; u < end; ++u) {
+            const i64 n = u / rows, from = n * image, room = (g.N - n) * image;
+            RB_POOL_BY_WIDTH(
+                T, g.C, (max_pool_dx_row<T, kBytes>(g, dy + from, idx + from, room, u % rows, dx + u * g.w.in * g.C)));
+        }
+    });
+}
+
+// y[n, idx, c] += x: images are independent; within one image in the order of x. check_args has refused pixels outside.
+template <typename T>
+static void max_unpool_run(const void* args, Ctx&) {
+    const max_unpool_args& a = *static_cast<const max_unpool_args*>(args);
+    const i64 N = a.x.shape[0], C = a.x.shape[4];
+    const i64 pixels = a.x.shape[1] * a.x.shape[2] * a.x.shape[3];
+    const i64 image = a.y.shape[1] * a.y.shape[2] * a.y.shape[3] * C;
+    parallel(N, double(pixels * C) * 1.0 + 0.1 * double(image), [&](i64 begin, i64 end) {
+        for (i64 n = begin; n < end; ++n)
+            scatter_image(static_cast<const T*>(a.x.data) + n * pixels * C,
+                          static_cast<const i32*>(a.idx.data) + n * pixels * C, pixels, C,
+                          static_cast<T*>(a.y.data) + n * image, C ? image / C : 0);
+    });
+}
+
+template <typename T>
+static void max_pool_gather_run(const void* args, Ctx&) {
+    const max_pool_gather_args& a = *static_cast<const max_pool_gather_args*>(args);
+    const i64 pixels = a.y.shape[1] * a.y.shape[2] * a.y.shape[3], C = a.y.shape[4];
+    const i64 image = a.x.shape[1] * a.x.shape[2] * a.x.shape[3] * C;
+    const i64 inside = a.x.shape[1] * a.x.shape[2] * a.x.shape[3];
+    const T* x = static_cast<const T*>(a.x.data);
+    const i32* idx = static_cast<const i32*>(a.idx.data);
+    T* y = static_cast<T*>(a.y.data);
+    parallel(a.y.shape[0] * pixels, 0.8 * double(C), [&](i64 begin, i64 end) {
+        for (i64 u = begin; u < end; ++u) {
+            const T* from = x + u / pixels * image;
+            for (i64 c = 0; c < C; ++c) {  // checked again: a replay may bring new indices
+                const i64 at = idx[u * C + c];
+                y[u * C + c] = u64(at) < u64(inside) ? from[at * C + c] : T(0);
+            }
+        }
+    });
+}
+
+// --- average
+// Division by a window's size; by a power of two it is an exact, and cheaper, multiplication.
+template <typename T>
+struct Divisor {
+    T by, times;  // times = 0: divide
+    Divisor() = default;
+    Divisor(bool include, const Window& d, const Window& h, const Window& w) {
+        const i64 n =
+            include ? d.padded * h.padded * w.padded : (d.end - d.begin) * (h.end - h.begin) * (w.end - w.begin);
+        by = T(n);
+        times = n & (n - 1) ? T(0) : T(1) / T(n);
+    }
+    template <typename V>
+    V of(V v) const {
+        return times != T(0) ? v * times : v / by;
+    }
+};
+
+// Large windows: the pixels of a line are added to each other as they lie in memory, [C] at a time (few channels of
+// windows as wide as the image: whole lines, [W*C] at a time), then lines. y [C].
+constexpr i64 kPoolLine = 1024;
+template <typename T>
+static void avg_large(const PoolGeometry& g, const Window& ds, const Window& hs, const Window& ws, const T* image,
+                      const Divisor<T>& divisor, T* y) {
+    T line[kPoolLine], sum[kPoolLine];
+    const i64 C = g.C, W = g.w.in;
+    const bool whole = ws.begin == 0 && ws.end == W && C * i64(sizeof(T)) <= 32 && W * C <= kPoolLine;
+    for (i64 c0 = 0; c0 < C; c0 += kPoolLine) {
+        const i64 n = whole ? W * C : C - c0 < kPoolLine ? C - c0 : kPoolLine;
+        for (i64 i = 0; i < n; ++i) sum[i] = T(0);
+        for (i64 d = ds.begin; d < ds.end; ++d) {
+            for (i64 h = hs.begin; h < hs.end; ++h) {
+                const T* x = image + ((d * g.h.in + h) * W + ws.begin) * C + c0;
+                if (whole) {
+                    add_run(sum, x, n);
+                    continue;
+                }
+                for (i64 i = 0; i < n; ++i) line[i] = x[i];
+                for (i64 w = ws.begin + 1; w < ws.end; ++w) add_run(line, x += C, n);
+                add_run(sum, line, n);
+            }
+        }
+        for (i64 c = 0; c < (whole ? C : n); ++c) {
+            T s = sum[c];
+            for (i64 i = c + C; whole && i < n; i += C) s += sum[i];
+            y[c0 + c] = divisor.of(s);
+        }
+    }
+}
+
+template <typename T, int Bytes>
+static void avg_pool_row(const PoolGeometry& g, bool include, const T* image, i64 image_room, i64 row, T* y) {
+    using V = VecT<T, Bytes>;
+    constexpr i64 L = Bytes / int(sizeof(T));
+    const i64 C = g.C, W = g.w.in, H = g.h.in;
+    const Window ds = pool_window(g.d, row / g.h.out), hs = pool_window(g.h, row % g.h.out);
+    for (i64 q = 0; q < g.w.out; ++q) {
+        const Window ws = pool_window(g.w, q);
+        const i64 furthest = (((ds.end - 1) * H + hs.end - 1) * W + ws.end - 1) * C;
+        const i64 out = q * C;
+        i64 room = (g.w.out - q) * C;
+        if (image_room - furthest < room) room = image_room - furthest;
+        const Divisor<T> divisor(include, ds, hs, ws);
+        if ((ds.end - ds.begin) * (hs.end - hs.begin) * (ws.end - ws.begin) >= 64) {
+            avg_large(g, ds, hs, ws, image, divisor, y + out);
+            continue;
+        }
+        for_channels<T, Bytes, 8>(
+            C, room,
+            [&](auto count, i64 c) {
+                constexpr int n = decltype(count)::value;
+                V s[n] = {};
+                for (i64 d = ds.begin; d < ds.end; ++d) {
+                    for (i64 h = hs.begin; h < hs.end; ++h) {
+                        V line[n] = {};
+                        const T* x = image + (d * H + h) * W * C + c;
+                        for (i64 w = ws.begin; w < ws.end; ++w)
+                            for (int i = 0; i < n; ++i) line[i] += vec_load<V>(x + w * C + i * L);
+                        for (int i = 0; i < n; ++i) s[i] += line[i];
+                    }
+                }
+                for (int i = 0; i < n; ++i) vec_store(y + out + c + i * L, divisor.of(s[i]));
+            },
+            [&](i64 c) {
+                T s = T(0);
+                for (i64 d = ds.begin; d < ds.end; ++d) {
+                    for (i64 h = hs.begin; h < hs.end; ++h) {
+                        T line = T(0);
+                        for (i64 w = ws.begin; w < ws.end; ++w) line += image[((d * H + h) * W + w) * C + c];
+                        s += line;
+                    }
+                }
+                y[out + c] = divisor.of(s);
+            });
+    }
+}
+
+template <typename T>
+static void avg_pool_run(const void* args, Ctx&) {
+    const avg_pool_args& a = *static_cast<const avg_pool_args*>(args);
+    const PoolGeometry g = avg_geometry(a, a.x, a.y);
+    const T* x = static_cast<const T*>(a.x.data);
+    T* y = static_cast<T*>(a.y.data);
+    const i64 rows = g.d.out * g.h.out, image = g.d.in * g.h.in * g.w.in * g.C;
+    const double cost = double(g.w.out) * (2.0 + pool_taps(g) * (0.5 + 0.1 * double(g.C)));
+    parallel(g.N * rows, cost, [&](i64 begin, i64 end) {
+        for (i64 u = begin; u < end; ++u) {
+            const i64 n = u / rows, room = (g.N - n) * image;
+            RB_POOL_BY_WIDTH(T, g.C,
+                             (avg_pool_row<T, kBytes>(g, a.count_include_pad != 0, x + n * image, room, u % rows,
+                                                      y + u * g.w.out * g.C)));
+        }
+    });
+}
+
+// A row of dx pixel by pixel, from windows od x ph and those along the row.
+template <typename T>
+static void avg_pool_dx_pixels(const PoolGeometry& g, bool include, const T* dy, const Cover& od, const Cover& ph,
+                               T* dx) {
+    const i64 C = g.C, P = g.h.out, Q = g.w.out;
+    CoverWalk walk = cover_walk(g.w);
+    for (i64 w = 0; w < g.w.in; ++w, step(walk, g.w)) {
+        T* to = dx + w * C;
+        memset(to, 0, size_t(C) * sizeof(T));
+        for (i64 o = od.first; o <= od.last; ++o) {
+            const Window ds = pool_window(g.d, o);
+            for (i64 p = ph.first; p <= ph.last; ++p) {
+                const Window hs = pool_window(g.h, p);
+                for (i64 q = walk.c.first; q <= walk.c.last; ++q) {
+                    const Divisor<T> divisor(include, ds, hs, pool_window(g.w, q));
+                    const T* from = dy + ((o * P + p) * Q + q) * C;
+                    for (i64 c = 0; c < C; ++c) to[c] += divisor.of(from[c]);
+                }
+            }
+        }
+    }
+}
+
+// Row (d,h) of dx: dx[d,h,w] = sum over the windows that cover it of dy / divisor.
+template <typename T, int Bytes>
+static void avg_pool_dx_row(const PoolGeometry& g, bool include, const T* dy, const Cover& od, const Cover& ph, T* dx) {
+    using V = VecT<T, Bytes>;
+    const i64 C = g.C, P = g.h.out, Q = g.w.out, W = g.w.in;
+    if (od.first > od.last || ph.first > ph.last) {
+        memset(dx, 0, size_t(W * C) * sizeof(T));
+        return;
+    }
+    // First over the windows above each other: line [Q,C] = sum over o, p of dy / divisor, neighbours of one size at a
+    // time; then over those that cover a pixel. Long lines in pieces of channels.
+    constexpr i64 kElems = 8192;
+    T line[kElems];
+    i64 piece = C;
+    while (Q * piece > kElems && piece > 16) piece = (piece / 2 + 15) / 16 * 16;
+    if (Q * piece > kElems) {  // a line of very many windows
+        avg_pool_dx_pixels(g, include, dy, od, ph, dx);
+        return;
+    }
+    for (i64 c0 = 0; c0 < C; c0 += piece) {
+        const i64 n = C - c0 < piece ? C - c0 : piece;
+        for (i64 i = 0; i < Q * n; ++i) line[i] = T(0);
+        for (i64 o = od.first; o <= od.last; ++o) {
+            const Window ds = pool_window(g.d, o);
+            for (i64 p = ph.first; p <= ph.last; ++p) {
+                const Window hs = pool_window(g.h, p);
+                const T* from = dy + (o * P + p) * Q * C + c0;
+                for (i64 q = 0; q < Q;) {
+                    const Window ws = pool_window(g.w, q);
+                    i64 end = q + 1;
+                    for (; n == C && end < Q; ++end) {
+                        const Window next = pool_window(g.w, end);
+                        if (next.end - next.begin != ws.end - ws.begin || next.padded != ws.padded) break;
+                    }
+                    const Divisor<T> divisor(include, ds, hs, ws);
+                    const i64 m = (end - q) * n;
+                    T* __restrict to = line + q * n;
+                    const T* __restrict v = from + q * C;
+                    if (divisor.times != T(0)) {
+                        for (i64 i = 0; i < m; ++i) to[i] += v[i] * divisor.times;
+                    } else {
+                        for (i64 i = 0; i < m; ++i) to[i] += v[i] / divisor.by;
+                    }
+                    q = end;
+                }
+            }
+        }
+        CoverWalk walk = cover_walk(g.w);
+        for (i64 w = 0; w < W;) {
+            const Cover qw = walk.c;
+            i64 run = 1;  // pixels under the same windows have the same gradient
+            for (step(walk, g.w); w + run < W && walk.c.first == qw.first && walk.c.last == qw.last; step(walk, g.w))
+                ++run;
+            T* const out = dx + w * C + c0;
+            const i64 room = n == C ? (W - w) * C : n;
+            w += run;
+            if (qw.first > qw.last) {
+                for (i64 r = 0; r < run; ++r) memset(out + r * C, 0, size_t(n) * sizeof(T));
+                continue;
+            }
+            i64 line_room = (Q - qw.last) * n;
+            if (room < line_room) line_room = room;
+            for_channels<T, Bytes, 1>(
+                n, line_room,
+                [&](auto, i64 c) {
+                    V s = vec_load<V>(line + qw.first * n + c);
+                    for (i64 q = qw.first + 1; q <= qw.last; ++q) s += vec_load<V>(line + q * n + c);
+                    vec_store(out + c, s);
+                },
+                [&](i64 c) {
+                    T s = line[qw.first * n + c];
+                    for (i64 q = qw.first + 1; q <= qw.last; ++q) s += line[q * n + c];
+                    out[c] = s;
+                });
+            if (n < C) {
+                for (i64 r = 1; r < run; ++r) memcpy(out + r * C, out, size_t(n) * sizeof(T));
+                continue;
+            }
+            for (i64 done = 1; done < run;) {  // repeated, twice as many each time
+                const i64 more = done < run - done ? done : run - done;
+                memcpy(out + done * C, out, size_t(more * C) * sizeof(T));
+                done += more;
+            }
+        }
+    }
+}
+
+template <typename T>
+static void avg_pool_dx_run(const void* args, Ctx&) {
+    const avg_pool_dx_args& a = *static_cast<const avg_pool_dx_args*>(args);
+    const PoolGeometry g = avg_geometry(a, a.dx, a.dy);
     const T* dy = static_cast<const T*>(a.dy.data);
     T* dx = static_cast<T*>(a.dx.data);
-    const i64 overlap = (g.kernel_h / g.stride_h + 1) * (g.kernel_w / g.stride_w + 1);
-    parallel(g.N * g.H, double(g.W) * (4.0 + double(overlap) * (3.0 + 0.1 * double(g.C))), [&](i64 begin, i64 end) {
+    const i64 rows = g.d.in * g.h.in, image = g.d.out * g.h.out * g.w.out * g.C;
+    double overlap = 1.0;
+    const PoolAxis* const axes[] = {&g.d, &g.h, &g.w};
+    for (const PoolAxis* x : axes) overlap *= double(x->adaptive ? 2 : x->kernel / x->stride + 1);
+    const i64 line = g.w.in * g.C;
+    parallel(g.N * rows, double(g.w.in) * (4.0 + overlap * (1.0 + 0.1 * double(g.C))), [&](i64 begin, i64 end) {
+        Cover last_d{0, 0}, last_h{0, 0};
         for (i64 u = begin; u < end; ++u) {
-            const i64 n = u / g.H, image = g.P * g.Q * g.C;
+            const i64 n = u / rows, row = u % rows;
+            const Cover od = pool_cover(g.d, row / g.h.in), ph = pool_cover(g.h, row % g.h.in);
+            const bool as_before = u > begin && row > 0 && od.first == last_d.first && od.last == last_d.last &&
+                                   ph.first == last_h.first && ph.last == last_h.last;
+            last_d = od;
+            last_h = ph;
+            if (as_before) {  // rows under the same windows have the same gradient
+                memcpy(dx + u * line, dx + (u - 1) * line, size_t(line) * sizeof(T));
+                continue;
+            }
             RB_POOL_BY_WIDTH(
                 T, g.C,
-                (avg_pool_dx_row<T, kBytes>(g, dy + n * image, (g.N - n) * image, u % g.H, dx + u * g.W * g.C)));
+                (avg_pool_dx_row<T, kBytes>(g, a.count_include_pad != 0, dy + n * image, od, ph, dx + u * line)));
         }
     });
 }
 #undef RB_POOL_BY_WIDTH
 
 constexpr void add_pool(Table& t) {
-    add_simd<max_pool2d_run<float>, max_pool2d_run<double>>(t, op_max_pool2d);
-    add_simd<max_pool2d_dx_run<float>, max_pool2d_dx_run<double>>(t, op_max_pool2d_dx);
-    add_simd<max_pool2d_gather_run<float>, max_pool2d_gather_run<double>>(t, op_max_pool2d_gather);
-    add_simd<avg_pool2d_run<float>, avg_pool2d_run<double>>(t, op_avg_pool2d);
-    add_simd<avg_pool2d_dx_run<float>, avg_pool2d_dx_run<double>>(t, op_avg_pool2d_dx);
+    add_simd<max_pool_run<float>, max_pool_run<double>>(t, op_max_pool);
+    add_simd<max_pool_dx_run<float>, max_pool_dx_run<double>>(t, op_max_pool_dx);
+    add_simd<max_pool_gather_run<float>, max_pool_gather_run<double>>(t, op_max_pool_gather);
+    add_simd<max_unpool_run<float>, max_unpool_run<double>>(t, op_max_unpool);
+    add_simd<avg_pool_run<float>, avg_pool_run<double>>(t, op_avg_pool);
+    add_simd<avg_pool_dx_run<float>, avg_pool_dx_run<double>>(t, op_avg_pool_dx);
 }

@@ -566,3 +566,48 @@ struct Quads : V<T> {
     RB_INLINE typename V<T>::R load_quads(const T* p, i64) { return V<T>::load(p); }
 };
 #endif
+
+// --- pairs: complex numbers lie as (re, im, re, im, ...). split_pairs: the even and the odd elements of a and b behind
+// each other; join_pairs undoes it; reversed: the last lane first.
+template <typename R>
+RB_INLINE void split_pairs(R a, R b, R& even, R& odd) {
+    constexpr int L = int(sizeof(R) / sizeof(a[0]));
+    if constexpr (L == 2) {
+        even = __builtin_shufflevector(a, b, 0, 2);
+        odd = __builtin_shufflevector(a, b, 1, 3);
+    } else if constexpr (L == 4) {
+        even = __builtin_shufflevector(a, b, 0, 2, 4, 6);
+        odd = __builtin_shufflevector(a, b, 1, 3, 5, 7);
+    } else if constexpr (L == 8) {
+        even = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14);
+        odd = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+    } else {
+        even = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        odd = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    }
+}
+template <typename R>
+RB_INLINE void join_pairs(R even, R odd, R& a, R& b) {
+    constexpr int L = int(sizeof(R) / sizeof(a[0]));
+    if constexpr (L == 2) {
+        a = __builtin_shufflevector(even, odd, 0, 2);
+        b = __builtin_shufflevector(even, odd, 1, 3);
+    } else if constexpr (L == 4) {
+        a = __builtin_shufflevector(even, odd, 0, 4, 1, 5);
+        b = __builtin_shufflevector(even, odd, 2, 6, 3, 7);
+    } else if constexpr (L == 8) {
+        a = __builtin_shufflevector(even, odd, 0, 8, 1, 9, 2, 10, 3, 11);
+        b = __builtin_shufflevector(even, odd, 4, 12, 5, 13, 6, 14, 7, 15);
+    } else {
+        a = __builtin_shufflevector(even, odd, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+        b = __builtin_shufflevector(even, odd, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    }
+}
+template <typename R>
+RB_INLINE R reversed(R a) {
+    constexpr int L = int(sizeof(R) / sizeof(a[0]));
+    if constexpr (L == 2) return __builtin_shufflevector(a, a, 1, 0);
+    if constexpr (L == 4) return __builtin_shufflevector(a, a, 3, 2, 1, 0);
+    if constexpr (L == 8) return __builtin_shufflevector(a, a, 7, 6, 5, 4, 3, 2, 1, 0);
+    if constexpr (L == 16) return __builtin_shufflevector(a, a, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+}

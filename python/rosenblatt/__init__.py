@@ -20,14 +20,14 @@ from .ops.random import manual_seed
 from .tensor import Parameter, Tensor, tensor
 
 if TYPE_CHECKING:
-    from . import data, distributed, io, metrics, models, nn, optim, train, viz
+    from . import data, distributed, fft, io, metrics, models, nn, optim, train, viz
     from .train.profile import profile
 
-_LAZY = ("cli", "data", "distributed", "io", "metrics", "models", "nn", "optim", "train", "viz")
+_LAZY = ("cli", "data", "distributed", "fft", "io", "metrics", "models", "nn", "optim", "train", "viz")
 
 __all__ = [
     "CaptureError", "Captured", "Function", "Parameter", "Tensor", "__version__", "capture", "checkpoint",
-    "data", "detect_anomaly", "distributed", "enable_grad", "get_num_threads", "grad", "gradcheck", "io",
+    "data", "detect_anomaly", "distributed", "enable_grad", "fft", "get_num_threads", "grad", "gradcheck", "io",
     "is_grad_enabled", "manual_seed", "mark_written", "metrics", "models", "nn", "no_grad", "ops", "optim", "profile",
     "set_num_threads", "show_config", "stop_gradient", "tensor", "train", "viz",
 ]

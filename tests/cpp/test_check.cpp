@@ -68,11 +68,12 @@ conv2d_args conv(Store& s) {
     return a;
 }
 
-max_pool2d_args pool(Store& s) {
-    max_pool2d_args a{};
-    a.x = s.view({2, 8, 8, 4});
-    a.y = s.view({2, 4, 4, 4});
-    a.idx = s.view({2, 4, 4, 4}, i32t);
+max_pool_args pool(Store& s) {
+    max_pool_args a{};
+    a.x = s.view({2, 1, 8, 8, 4});
+    a.y = s.view({2, 1, 4, 4, 4});
+    a.idx = s.view({2, 1, 4, 4, 4}, i32t);
+    a.kernel_d = a.stride_d = a.dil_d = a.dil_h = a.dil_w = 1;
     a.kernel_h = a.kernel_w = a.stride_h = a.stride_w = 2;
     return a;
 }
@@ -187,34 +188,84 @@ TEST(conv_refusals) {
 
 TEST(pool_refusals) {
     Store s;
-    max_pool2d_args a = pool(s);
-    CHECK(verdict(op_max_pool2d, a).empty());
-    i64 max_pool2d_args::* const fields[] = {&max_pool2d_args::kernel_h, &max_pool2d_args::kernel_w,
-                                             &max_pool2d_args::stride_h, &max_pool2d_args::stride_w};
+    max_pool_args a = pool(s);
+    CHECK(verdict(op_max_pool, a).empty());
+    i64 max_pool_args::* const fields[] = {&max_pool_args::kernel_d, &max_pool_args::kernel_h, &max_pool_args::kernel_w,
+                                           &max_pool_args::stride_d, &max_pool_args::stride_h, &max_pool_args::stride_w,
+                                           &max_pool_args::dil_d,    &max_pool_args::dil_h,    &max_pool_args::dil_w};
     for (auto f : fields) {
         for (i64 bad : {i64{0}, i64{-2}, kBig, kLow}) {
             a = pool(s);
             a.*f = bad;
-            REFUSED(max_pool2d, a, "");
+            REFUSED(max_pool, a, "");
         }
     }
     for (i64 bad : {i64{2}, i64{-1}, kBig, kLow}) {
         a = pool(s);
         a.pad_w = bad;
-        REFUSED(max_pool2d, a, "pad_w must be in 0 .. 1");
+        REFUSED(max_pool, a, "pad_w must be in 0 .. 1");
     }
     a = pool(s);
     a.stride_h = 4;
-    REFUSED(max_pool2d, a, "outside");
-    max_pool2d_dx_args d{s.view({1, 2, 2, 3}), s.view({1, 2, 2, 3}, i32t), s.view({1, 4, 4, 3})};
-    i32* idx = static_cast<i32*>(d.idx.data);
-    CHECK(verdict(op_max_pool2d_dx, d).empty());
+    REFUSED(max_pool, a, "outside");
+    a = pool(s);
+    a.adaptive = 2;
+    REFUSED(max_pool, a, "adaptive must be in 0 .. 1");
+    a = pool(s);
+    a.minimum = 2;
+    REFUSED(max_pool, a, "minimum must be in 0 .. 1");
+    a = pool(s);  // taps two cells apart step over a row of one
+    a.x = s.view({2, 1, 1, 8, 4});
+    a.y = s.view({2, 1, 1, 4, 4});
+    a.idx = s.view({2, 1, 1, 4, 4}, i32t);
+    a.dil_h = 2;
+    a.pad_h = 1;
+    REFUSED(max_pool, a, "holds no pixel");
     for (i32 bad : {16, -1, std::numeric_limits<i32>::max(), std::numeric_limits<i32>::min()}) {
-        idx[11] = bad;
-        REFUSED(max_pool2d_dx, d, "idx holds");
-        max_pool2d_gather_args g{s.view({1, 4, 4, 3}), d.idx, s.view({1, 2, 2, 3})};
-        REFUSED(max_pool2d_gather, g, "idx holds");
+        const View idx = s.view({1, 1, 2, 2, 3}, i32t);
+        static_cast<i32*>(idx.data)[11] = bad;
+        max_unpool_args d{s.view({1, 1, 2, 2, 3}), idx, s.view({1, 1, 4, 4, 3})};
+        REFUSED(max_unpool, d, "idx holds");
+        max_pool_gather_args g{s.view({1, 1, 4, 4, 3}), idx, s.view({1, 1, 2, 2, 3})};
+        REFUSED(max_pool_gather, g, "idx holds");
     }
+}
+
+TEST(border_and_window_refusals) {
+    Store s;
+    auto pad = [&] { return pad_args{s.view({2, 1, 3, 4, 2}), s.view({2, 1, 5, 8, 2}), pad_reflect, 0.0, 0, 1, 2}; };
+    pad_args a = pad();
+    CHECK(verdict(op_pad, a).empty());
+    for (i64 bad : {i64{-1}, i64{kNumPadModes}, kBig, kLow}) {
+        a = pad();
+        a.mode = bad;
+        REFUSED(pad, a, "mode must be in 0 .. 4");
+    }
+    for (i64 bad : {i64{-1}, i64{3}, kBig, kLow}) {
+        a = pad();
+        a.front_h = bad;
+        REFUSED(pad, a, "front_h must be in 0 .. 2");
+    }
+    a = pad();
+    a.y = s.view({2, 1, 2, 8, 2});
+    REFUSED(pad, a, "must not be shorter");
+    a = pad();
+    a.x = s.view({2, 1, 0, 4, 2});
+    REFUSED(pad, a, "nothing to repeat");
+    auto unfold = [&] { return unfold_args{s.view({2, 5, 3, 2}), s.view({2, 4, 3, 2, 2}), 1, 0, 1}; };
+    unfold_args u = unfold();
+    CHECK(verdict(op_unfold, u).empty());
+    for (i64 bad : {i64{0}, i64{-1}, kBig, kLow}) {
+        u = unfold();
+        u.stride = bad;
+        REFUSED(unfold, u, "stride must be in 1");
+        u = unfold();
+        u.dil = bad;
+        REFUSED(unfold, u, "dil must be in 1");
+    }
+    u = unfold();
+    u.pad = kLow;
+    REFUSED(unfold, u, "pad must be in");
 }
 
 TEST(random_and_optimiser_refusals) {
@@ -299,26 +350,36 @@ TEST(nothing_accepted_leaves_its_arrays) {
             CHECK(!check_args(op_conv2d_dw, &dw, text, sizeof text));
             run(op_conv2d_dw, &dw);
         } else {
-            const i64 P = extent(), Q = extent();
-            max_pool2d_args a{s.view({N, extent(), extent(), C}),
-                              s.view({N, P, Q, C}),
-                              s.view({N, P, Q, C}, i32t),
-                              parameter(),
-                              parameter(),
-                              parameter(),
-                              parameter(),
-                              parameter() - 1,
-                              parameter() - 1};
-            if (check_args(op_max_pool2d, &a, text, sizeof text)) continue;
-            run(op_max_pool2d, &a);
-            avg_pool2d_args b{a.x, a.y, a.kernel_h, a.kernel_w, a.stride_h, a.stride_w, a.pad_h, a.pad_w, i % 4 / 2};
-            CHECK(!check_args(op_avg_pool2d, &b, text, sizeof text));
-            run(op_avg_pool2d, &b);
-            avg_pool2d_dx_args c{a.y, a.x, a.kernel_h, a.kernel_w, a.stride_h, a.stride_w, a.pad_h, a.pad_w, i % 4 / 2};
-            run(op_avg_pool2d_dx, &c);
-            max_pool2d_dx_args d{a.y, a.idx, a.x};
-            CHECK(!check_args(op_max_pool2d_dx, &d, text, sizeof text));
-            run(op_max_pool2d_dx, &d);
+            const i64 O = extent() ? 1 : 2, P = extent(), Q = extent();
+            max_pool_args a{};
+            a.x = s.view({N, extent() ? 1 : 2, extent(), extent(), C});
+            a.y = s.view({N, O, P, Q, C});
+            a.idx = s.view({N, O, P, Q, C}, i32t);
+            for (i64 max_pool_args::* f : {&max_pool_args::kernel_d, &max_pool_args::kernel_h, &max_pool_args::kernel_w,
+                                           &max_pool_args::stride_d, &max_pool_args::stride_h, &max_pool_args::stride_w,
+                                           &max_pool_args::dil_d, &max_pool_args::dil_h, &max_pool_args::dil_w})
+                a.*f = rng.integer(0, 2) ? 1 : parameter();
+            for (i64 max_pool_args::* f : {&max_pool_args::pad_d, &max_pool_args::pad_h, &max_pool_args::pad_w})
+                a.*f = rng.integer(0, 2) ? 0 : parameter() - 1;
+            a.adaptive = rng.integer(0, 3) == 0;
+            if (check_args(op_max_pool, &a, text, sizeof text)) continue;
+            run(op_max_pool, &a);
+            max_pool_dx_args d{a.y,        a.idx,      a.x,        a.kernel_d, a.kernel_h, a.kernel_w,
+                               a.stride_d, a.stride_h, a.stride_w, a.pad_d,    a.pad_h,    a.pad_w,
+                               a.dil_d,    a.dil_h,    a.dil_w,    a.adaptive};
+            CHECK(!check_args(op_max_pool_dx, &d, text, sizeof text));
+            run(op_max_pool_dx, &d);
+            max_unpool_args v{a.y, a.idx, a.x};
+            CHECK(!check_args(op_max_unpool, &v, text, sizeof text));
+            run(op_max_unpool, &v);
+            avg_pool_args b{a.x,        a.y,     a.kernel_d, a.kernel_h, a.kernel_w, a.stride_d, a.stride_h,
+                            a.stride_w, a.pad_d, a.pad_h,    a.pad_w,    a.adaptive, i % 4 / 2};
+            if (check_args(op_avg_pool, &b, text, sizeof text)) continue;  // the last window, without dilation
+            run(op_avg_pool, &b);
+            avg_pool_dx_args c{a.y,        a.x,     a.kernel_d, a.kernel_h, a.kernel_w, a.stride_d, a.stride_h,
+                               a.stride_w, a.pad_d, a.pad_h,    a.pad_w,    a.adaptive, i % 4 / 2};
+            CHECK(!check_args(op_avg_pool_dx, &c, text, sizeof text));
+            run(op_avg_pool_dx, &c);
         }
         ++ran;
     }

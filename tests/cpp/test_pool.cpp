@@ -1,85 +1,173 @@
-// test_pool.cpp: pooling and image warping.
+// test_pool.cpp: pooling, borders, windows side by side, and image warping.
 #include "op_case.hpp"
 
+using rb::kNumPadModes;
 using test::Layout;
 using test::OpCase;
 
 namespace {
 
-struct Pool {
-    int64_t N, H, W, C, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
-    bool ceil = false;
-    int64_t out(int64_t n, int64_t k, int64_t s, int64_t p) const {
-        int64_t count = (n + 2 * p - k + (ceil ? s - 1 : 0)) / s + 1;
-        while (count > 1 && (count - 1) * s - p >= n) --count;
-        return count < 1 ? 1 : count;
-    }
-    int64_t P() const { return out(H, kernel_h, stride_h, pad_h); }
-    int64_t Q() const { return out(W, kernel_w, stride_w, pad_w); }
+struct Axis {
+    int64_t in, kernel, stride, pad, dil = 1, out = 0;  // out > 0: adaptive
+    int64_t outputs() const { return out ? out : in == 0 ? 0 : (in + 2 * pad - dil * (kernel - 1) - 1) / stride + 1; }
 };
 
-const Pool kPools[] = {
-    {2, 28, 28, 6, 2, 2, 2, 2, 0, 0},  {2, 10, 10, 16, 2, 2, 2, 2, 0, 0},     {1, 8, 8, 64, 3, 3, 2, 2, 1, 1},
-    {2, 7, 9, 3, 3, 2, 1, 2, 1, 1},    {1, 5, 5, 1, 2, 2, 1, 1, 0, 0},        {3, 6, 6, 19, 2, 2, 2, 2, 1, 1},
-    {1, 7, 7, 5, 7, 7, 1, 1, 0, 0},    {2, 9, 8, 33, 3, 3, 2, 3, 0, 1, true}, {0, 4, 4, 4, 2, 2, 2, 2, 0, 0},
-    {1, 13, 13, 17, 3, 3, 3, 3, 1, 0}, {2, 4, 4, 1, 4, 4, 4, 4, 0, 0},        {1, 3, 3, 8, 5, 5, 1, 1, 2, 2},
-    {2, 32, 32, 48, 2, 2, 2, 2, 0, 0}, {1, 6, 6, 2, 1, 1, 3, 3, 0, 0}};
+struct Pool {
+    int64_t N, C;
+    Axis d, h, w;
+    test::Shape x() const { return {N, d.in, h.in, w.in, C}; }
+    test::Shape y() const { return {N, d.outputs(), h.outputs(), w.outputs(), C}; }
+};
 
-OpCase& windows(OpCase& c, const Pool& p) {
-    return c.set("kernel_h", double(p.kernel_h))
-        .set("kernel_w", double(p.kernel_w))
-        .set("stride_h", double(p.stride_h))
-        .set("stride_w", double(p.stride_w))
-        .set("pad_h", double(p.pad_h))
-        .set("pad_w", double(p.pad_w));
+const Axis kNone{1, 1, 1, 0};
+const Pool kPools[] = {
+    {2, 6, kNone, {28, 2, 2, 0}, {28, 2, 2, 0}},
+    {2, 16, kNone, {10, 2, 2, 0}, {10, 2, 2, 0}},
+    {1, 64, kNone, {8, 3, 2, 1}, {8, 3, 2, 1}},
+    {2, 3, kNone, {7, 3, 1, 1}, {9, 2, 2, 1}},
+    {1, 1, kNone, {5, 2, 1, 0}, {5, 2, 1, 0}},
+    {3, 19, kNone, {6, 2, 2, 1}, {6, 2, 2, 1}},
+    {1, 5, kNone, {7, 7, 1, 0}, {7, 7, 1, 0}},
+    {2, 33, kNone, {9, 3, 2, 0}, {8, 3, 3, 1}},
+    {0, 4, kNone, {4, 2, 2, 0}, {4, 2, 2, 0}},
+    {1, 17, kNone, {13, 3, 3, 1}, {13, 3, 3, 0}},
+    {1, 8, kNone, {3, 5, 1, 2}, {3, 5, 1, 2}},
+    {1, 2, kNone, {6, 1, 3, 0}, {6, 1, 3, 0}},
+    {2, 5, {5, 2, 2, 1}, {6, 3, 1, 1}, {7, 2, 2, 0}},
+    {1, 70, {4, 3, 1, 1}, {4, 3, 2, 1}, {4, 3, 1, 1}},
+    {1, 7, {7, 2, 1, 1, 3}, {8, 2, 2, 0, 2}, {9, 3, 1, 1, 2}},
+    {2, 20, kNone, kNone, {23, 4, 3, 2}},
+};
+const Pool kAdaptive[] = {
+    {2, 4, {1, 1, 1, 0, 1, 1}, {7, 1, 1, 0, 1, 3}, {5, 1, 1, 0, 1, 2}},
+    {1, 21, {3, 1, 1, 0, 1, 2}, {5, 1, 1, 0, 1, 7}, {9, 1, 1, 0, 1, 4}},
+    {1, 130, {1, 1, 1, 0, 1, 1}, {12, 1, 1, 0, 1, 1}, {11, 1, 1, 0, 1, 1}},
+};
+
+OpCase& windows(OpCase& c, const Pool& p, bool dilation) {
+    const Axis* const axes[] = {&p.d, &p.h, &p.w};
+    const char* const names[] = {"d", "h", "w"};
+    for (int i = 0; i < 3; ++i) {
+        const std::string n = names[i];
+        c.set(("kernel_" + n).c_str(), double(axes[i]->kernel))
+            .set(("stride_" + n).c_str(), double(axes[i]->stride))
+            .set(("pad_" + n).c_str(), double(axes[i]->pad));
+        if (dilation) c.set(("dil_" + n).c_str(), double(axes[i]->dil));
+    }
+    return c.set("adaptive", p.h.out > 0);
+}
+
+// Indices that a pool may give: the first pixel of each window, by loops of its own.
+std::vector<int64_t> chosen(const Pool& p) {
+    auto first = [](const Axis& a, int64_t o) {
+        if (a.out) return o * a.in / a.out;
+        int64_t i = o * a.stride - a.pad;
+        while (i < 0) i += a.dil;
+        return i;
+    };
+    std::vector<int64_t> at;
+    const test::Shape y = p.y();
+    for (int64_t n = 0; n < y[0]; ++n)
+        for (int64_t o = 0; o < y[1]; ++o)
+            for (int64_t q = 0; q < y[2]; ++q)
+                for (int64_t r = 0; r < y[3]; ++r)
+                    for (int64_t c = 0; c < y[4]; ++c)
+                        at.push_back((first(p.d, o) * p.h.in + first(p.h, q)) * p.w.in + first(p.w, r));
+    return at;
+}
+
+std::vector<Pool> all_pools() {
+    std::vector<Pool> all(std::begin(kPools), std::end(kPools));
+    all.insert(all.end(), std::begin(kAdaptive), std::end(kAdaptive));
+    return all;
 }
 
 }  // namespace
 
 TEST(max_pooling) {
     uint64_t seed = 1;
-    for (const Pool& p : kPools) {
-        for (int kind = 0; kind < 3; ++kind) {  // smooth values, many ties, NaN and infinities among ties
-            const int64_t n = p.N * p.H * p.W * p.C;
+    for (const Pool& p : all_pools()) {
+        for (int kind = 0; kind < 6; ++kind) {  // smooth values, many ties, NaN and infinities among ties; both ways
+            const int64_t n = p.N * p.d.in * p.h.in * p.w.in * p.C;
             test::Rng rng(++seed);
             std::vector<double> x(static_cast<size_t>(n));
             for (double& v : x) {
-                v = kind ? double(rng.integer(-1, 1)) : double(float(rng.uniform(-1, 1)));
-                if (kind == 2 && rng.integer(0, 9) == 0) v = rng.integer(0, 1) ? NAN : -INFINITY;
+                v = kind % 3 ? double(rng.integer(-1, 1)) : double(float(rng.uniform(-1, 1)));
+                if (kind % 3 == 2 && rng.integer(0, 9) == 0) v = rng.integer(0, 1) ? NAN : -INFINITY;
             }
-            OpCase c("max_pool2d", seed);
-            c.values("x", {p.N, p.H, p.W, p.C}, x)
-                .out("y", {p.N, p.P(), p.Q(), p.C})
-                .out("idx", {p.N, p.P(), p.Q(), p.C});
-            windows(c, p).tolerance(0).run();
+            OpCase c("max_pool", seed);
+            c.values("x", p.x(), x).out("y", p.y()).out("idx", p.y()).set("minimum", kind / 3);
+            windows(c, p, true).tolerance(0).run();
         }
-        OpCase("max_pool2d_dx", ++seed)
-            .in("dy", {p.N, p.P(), p.Q(), p.C})
-            .ints("idx", {p.N, p.P(), p.Q(), p.C}, 0, p.H * p.W - 1)
-            .out("dx", {p.N, p.H, p.W, p.C})
-            .tolerance(8, 4)
-            .run();
-        OpCase("max_pool2d_gather", ++seed)
-            .in("x", {p.N, p.H, p.W, p.C})
-            .ints("idx", {p.N, p.P(), p.Q(), p.C}, 0, p.H * p.W - 1)
-            .out("y", {p.N, p.P(), p.Q(), p.C})
-            .tolerance(0)
-            .run();
+        OpCase d("max_pool_dx", ++seed);
+        d.in("dy", p.y()).ints("idx", p.y(), chosen(p)).out("dx", p.x());
+        windows(d, p, true).tolerance(8, 4).run();
+        const int64_t last = p.d.in * p.h.in * p.w.in - 1;
+        OpCase("max_unpool", ++seed).in("x", p.y()).ints("idx", p.y(), 0, last).out("y", p.x()).tolerance(8, 4).run();
+        OpCase("max_pool_gather", ++seed).in("x", p.x()).ints("idx", p.y(), 0, last).out("y", p.y()).tolerance(0).run();
     }
     test::note(std::to_string(test::runs_compared()) + " runs");
 }
 
 TEST(average_pooling) {
     uint64_t seed = 1;
-    for (const Pool& p : kPools) {
+    for (const Pool& p : all_pools()) {
+        if (p.d.dil * p.h.dil * p.w.dil > 1) continue;
         for (int include : {0, 1}) {
-            OpCase c("avg_pool2d", ++seed);
-            c.in("x", {p.N, p.H, p.W, p.C}).out("y", {p.N, p.P(), p.Q(), p.C}).set("count_include_pad", include);
-            windows(c, p).tolerance(8, 1).run();
-            OpCase d("avg_pool2d_dx", ++seed);
-            d.in("dy", {p.N, p.P(), p.Q(), p.C}).out("dx", {p.N, p.H, p.W, p.C}).set("count_include_pad", include);
-            windows(d, p).tolerance(8, 1).run();
+            OpCase c("avg_pool", ++seed);
+            c.in("x", p.x()).out("y", p.y()).set("count_include_pad", include);
+            windows(c, p, false).tolerance(8, 1).run();
+            OpCase d("avg_pool_dx", ++seed);
+            d.in("dy", p.y()).out("dx", p.x()).set("count_include_pad", include);
+            windows(d, p, false).tolerance(8, 1).run();
         }
+    }
+}
+
+TEST(borders) {
+    uint64_t seed = 1;
+    const int64_t cases[][11] = {// N D H W C, front and behind of D, H, W
+                                 {2, 1, 1, 5, 3, 0, 0, 0, 0, 2, 1},  {1, 3, 2, 4, 2, 1, 1, 2, 0, 3, 3},
+                                 {1, 1, 1, 1, 17, 2, 1, 1, 2, 3, 2}, {1, 2, 3, 2, 5, 5, 4, 7, 8, 4, 9},
+                                 {0, 2, 3, 2, 5, 1, 0, 1, 1, 0, 2},  {3, 1, 20, 30, 8, 0, 0, 3, 3, 2, 4},
+                                 {1, 2, 2, 2, 33, 0, 0, 0, 0, 0, 0}, {2, 4, 5, 3, 1, 3, 0, 0, 4, 2, 0}};
+    for (const auto& s : cases) {
+        const test::Shape x{s[0], s[1], s[2], s[3], s[4]};
+        const test::Shape y{s[0], s[1] + s[5] + s[6], s[2] + s[7] + s[8], s[3] + s[9] + s[10], s[4]};
+        for (int mode = 0; mode < kNumPadModes; ++mode) {
+            auto sides = [&](OpCase& c) -> OpCase& {
+                return c.set("mode", mode)
+                    .set("front_d", double(s[5]))
+                    .set("front_h", double(s[7]))
+                    .set("front_w", double(s[9]));
+            };
+            OpCase c("pad", ++seed);
+            c.in("x", x).out("y", y).set("value", -1.5);
+            sides(c).tolerance(0).run();
+            OpCase d("pad_dx", ++seed);
+            d.in("dy", y).out("dx", x);
+            sides(d).tolerance(16, 4).run();
+        }
+    }
+}
+
+TEST(windows_side_by_side) {
+    uint64_t seed = 1;
+    const int64_t cases[][9] = {// N A I C, P R, stride pad dil
+                                {2, 9, 1, 3, 7, 3, 1, 0, 1}, {2, 9, 4, 5, 5, 3, 2, 1, 1},  {1, 8, 3, 17, 4, 2, 3, 2, 2},
+                                {3, 5, 2, 4, 9, 4, 1, 4, 2}, {2, 6, 3, 2, 3, 2, 2, -1, 1}, {0, 6, 3, 2, 3, 2, 2, 0, 1},
+                                {2, 6, 1, 32, 6, 1, 1, 0, 1}};
+    for (const auto& s : cases) {
+        const test::Shape x{s[0], s[1], s[2], s[3]}, y{s[0], s[4], s[2], s[5], s[3]};
+        auto numbers = [&](OpCase& c) -> OpCase& {
+            return c.set("stride", double(s[6])).set("pad", double(s[7])).set("dil", double(s[8]));
+        };
+        OpCase c("unfold", ++seed);
+        c.in("x", x).out("y", y);
+        numbers(c).tolerance(0).run();
+        OpCase d("fold", ++seed);
+        d.in("y", y).out("x", x);
+        numbers(d).tolerance(8, 4).run();
     }
 }
 

@@ -9,6 +9,11 @@ namespace rb {
 enum Act : i32 { act_none = 0, act_relu = 1, act_tanh = 2, act_sigmoid = 3 };
 constexpr int kNumActs = 4;
 
+// What stands beyond the border: a constant, the border itself, the picture mirrored without or with its border,
+// repeated.
+enum PadMode : i32 { pad_constant = 0, pad_edge = 1, pad_reflect = 2, pad_symmetric = 3, pad_wrap = 4 };
+constexpr int kNumPadModes = 5;
+
 // Functions of `activate`; p is the parameter in brackets.
 enum Fn : i32 {
     fn_leaky = 0,      // x > 0 ? x : p x   [slope]

@@ -17,6 +17,9 @@ struct Ctx {
 // Nested calls, a second concurrent caller and forked children run serially. `fn` must not throw.
 void parallel_for(i64 n, double cost, void (*fn)(void* env, i64 begin, i64 end), void* env);
 
+// May convolutions use Winograd's algorithm? RB_WINOGRAD=0 says no.
+bool winograd_enabled();
+
 // Index of the calling worker inside the innermost parallel_for (0 when serial), < Ctx::threads. For scratch only.
 i32 worker_index();
 

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .. import ops
-from ..ops._common import activation_code, int_pair
+from ..ops._common import activation_code
 from ..tensor import Parameter, Tensor
 from . import init
 from .module import Module
 
-__all__ = ["AvgPool2d", "Conv2d", "Dropout", "Flatten", "Identity", "Linear", "MaxPool2d", "ReLU", "Sequential",
-           "Sigmoid", "Softmax", "Tanh"]
+__all__ = ["Dropout", "Flatten", "Identity", "Linear", "ReLU", "Sequential", "Sigmoid", "Softmax", "Tanh"]
 
 
 def _count(where: str, name: str, value: Any) -> int:
@@ -54,91 +53,6 @@ class Linear(Module):
         if self.bias is None:
             text += ", bias=False"
         return text + (f", activation={self.activation!r}" if self.activation else "")
-
-
-class Conv2d(Module):
-    """Cross-correlation; x [N,H,W,in_channels], weight [out_channels,R,S,in_channels/groups], bias [out_channels].
-
-    `padding` is an integer, a pair, two pairs ((top, bottom), (left, right)), "valid" or "same". Weights start as in
-    `Linear` with fan_in R*S*in_channels/groups. See `rosenblatt.ops.conv2d`.
-    """
-
-    disk_layout = {"weight": (0, 3, 1, 2)}  # noqa: RUF012  (declared ClassVar in Module)
-
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
-        dilation: Any = 1, groups: int = 1, bias: bool = True, activation: str | None = None,
-        weight_init: str = "default",
-    ) -> None:
-        super().__init__()
-        self.in_channels = _count("Conv2d", "in_channels", in_channels)
-        self.out_channels = _count("Conv2d", "out_channels", out_channels)
-        self.groups = _count("Conv2d", "groups", groups)
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(f"Conv2d: {in_channels} and {out_channels} channels do not split into {groups} groups")
-        self.kernel_size = int_pair("Conv2d", "kernel_size", kernel_size, 1)
-        self.stride = int_pair("Conv2d", "stride", stride, 1)
-        self.dilation = int_pair("Conv2d", "dilation", dilation, 1)
-        self.padding = padding
-        activation_code("Conv2d", activation)
-        self.activation = activation
-        shape = (out_channels, *self.kernel_size, in_channels // groups)
-        self.weight = Parameter(init.initialise(weight_init, shape))
-        self.bias: Parameter | None = None
-        if bias:
-            limit = 1.0 / math.sqrt(math.prod(shape[1:])) if weight_init == "default" else 0.0
-            self.bias = Parameter(ops.uniform(out_channels, -limit, limit))
-
-    def forward(self, x: Any) -> Any:
-        return ops.conv2d(
-            x, self.weight, self.bias, stride=self.stride, padding=self.padding, dilation=self.dilation,
-            groups=self.groups, activation=self.activation,
-        )
-
-    def macs(self, output_shape: tuple[int, ...]) -> int:
-        return math.prod(output_shape) * math.prod(self.weight.shape[1:])
-
-    def extra_repr(self) -> str:
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
-        for name, plain in (("padding", 0), ("dilation", (1, 1)), ("groups", 1), ("activation", None)):
-            if getattr(self, name) != plain:
-                text += f", {name}={getattr(self, name)!r}"
-        return text + (", bias=False" if self.bias is None else "")
-
-
-class _Pool2d(Module):
-    def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
-        super().__init__()
-        name = type(self).__name__
-        self.kernel_size = int_pair(name, "kernel_size", kernel_size, 1)
-        self.stride = self.kernel_size if stride is None else int_pair(name, "stride", stride, 1)
-        self.padding = int_pair(name, "padding", padding, 0)
-
-    def extra_repr(self) -> str:
-        text = f"kernel_size={self.kernel_size}, stride={self.stride}"
-        return text + (f", padding={self.padding}" if self.padding != (0, 0) else "")
-
-
-class MaxPool2d(_Pool2d):
-    """The largest value of each window of [N,H,W,C]; stride defaults to kernel_size."""
-
-    def forward(self, x: Any) -> Any:
-        return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding)
-
-
-class AvgPool2d(_Pool2d):
-    """The mean of each window of [N,H,W,C]; padded zeros count unless count_include_pad is False."""
-
-    def __init__(
-        self, kernel_size: Any, stride: Any = None, padding: Any = 0, count_include_pad: bool = True
-    ) -> None:
-        super().__init__(kernel_size, stride, padding)
-        self.count_include_pad = count_include_pad
-
-    def forward(self, x: Any) -> Any:
-        return ops.avg_pool2d(
-            x, self.kernel_size, self.stride, self.padding, count_include_pad=self.count_include_pad
-        )
 
 
 class ReLU(Module):

@@ -31,6 +31,19 @@ from .activation import (
     step,
 )
 from .conv import conv2d, conv2d_dw, conv2d_dx
+from .convnd import (
+    circular_conv,
+    complex_conv1d,
+    complex_conv2d,
+    complex_conv3d,
+    conv1d,
+    conv3d,
+    conv3d_dw,
+    conv3d_dx,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from .elementwise import (
     abs,
     add,
@@ -65,8 +78,17 @@ from .elementwise import (
     tanh,
     where,
 )
+from .filters import deconvolve, fftconv, filter2d, filter_bank, lfilter_fir, sep_filter2d
+from .fourier import fft, ifft, irfft, rfft
 from .image import warp_affine
+from .image_filters import blur, gabor_bank, gabor_kernel, gaussian_filter, scharr, sharpen, sobel
 from .linalg import gemm, linear, matmul
+from .local import (
+    connection_conv2d,
+    locally_connected1d,
+    locally_connected2d,
+    tiled_conv2d,
+)
 from .loss import cross_entropy, log_softmax, mse_loss, one_hot, perceptron_loss, softmax
 from .losses import (
     bce_loss,
@@ -87,25 +109,60 @@ from .losses import (
     squared_hinge_loss,
     sse_loss,
 )
-from .pool import avg_pool2d, max_pool2d
+from .pad import (
+    fold,
+    pad,
+    unfold,
+)
+from .pool import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+    max_unpool,
+    min_pool1d,
+    min_pool2d,
+    min_pool3d,
+)
 from .random import dropout, normal, uniform
 from .reduce import argmax, max, mean, min, std, sum, var
+from .resize import (
+    interpolate,
+)
 from .select import argmin, argsort, cumprod, cumsum, embedding, gather, scatter_add, sort, take, topk
 from .shape import broadcast_to, concat, copy, flatten, getitem, ones, reshape, stack, transpose, zeros
 
 __all__ = [
-    "abs", "add", "algebraic_sigmoid", "argmax", "argmin", "argsort", "astype", "avg_pool2d", "bce_loss",
-    "bce_with_logits", "bipolar_sigmoid", "bipolar_step", "broadcast_to", "categorical_cross_entropy", "ceil",
-    "clip", "concat", "conv2d", "conv2d_dw", "conv2d_dx", "copy", "cosine_loss", "cross_entropy", "cumprod",
-    "cumsum", "dead_zone", "detection_loss", "div", "dropout", "elu", "embedding", "equal", "erf", "exp", "expm1",
-    "flatten", "floor", "focal_loss", "gather", "gelu", "gemm", "getitem", "greater", "greater_equal",
-    "half_sse_loss", "hard_tanh", "hinge_loss", "huber_loss", "kl_div", "leaky_relu", "less", "less_equal",
-    "linear", "log", "log1p", "log_softmax", "log_sum_exp", "logistic", "logistic_loss", "mae_loss", "matmul",
-    "max", "max_pool2d", "maximum", "maxout", "mean", "min", "minimum", "mse_loss", "msle_loss", "mul", "neg",
-    "normal", "not_equal", "one_hot", "ones", "perceptron_loss", "pow", "prelu", "ramp", "relu", "reshape",
-    "rmse_loss", "round", "scatter_add", "shifted_relu", "sigmoid", "sign", "silu", "smooth_l1_loss", "softmax",
-    "softplus", "sort", "sqrt", "square", "squared_hinge_loss", "sse_loss", "stack", "std", "step", "sub", "sum",
-    "take", "tanh", "topk", "transpose", "uniform", "var", "warp_affine", "where", "zeros",
+    "abs", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
+    "adaptive_max_pool2d", "adaptive_max_pool3d", "add", "algebraic_sigmoid", "argmax", "argmin", "argsort", "astype",
+    "avg_pool1d", "avg_pool2d", "avg_pool3d", "bce_loss", "bce_with_logits", "bipolar_sigmoid", "bipolar_step", "blur",
+    "broadcast_to", "categorical_cross_entropy", "ceil", "circular_conv", "clip", "complex_conv1d", "complex_conv2d",
+    "complex_conv3d", "concat", "connection_conv2d", "conv1d", "conv2d", "conv2d_dw", "conv2d_dx", "conv3d",
+    "conv3d_dw", "conv3d_dx", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "copy", "cosine_loss",
+    "cross_entropy", "cumprod", "cumsum", "dead_zone", "deconvolve", "detection_loss", "div", "dropout", "elu",
+    "embedding", "equal", "erf", "exp", "expm1", "fft", "fftconv", "filter2d", "filter_bank", "flatten", "floor",
+    "focal_loss", "fold", "gabor_bank", "gabor_kernel", "gather", "gaussian_filter", "gelu", "gemm", "getitem",
+    "greater", "greater_equal", "half_sse_loss", "hard_tanh", "hinge_loss", "huber_loss", "ifft", "interpolate",
+    "irfft", "kl_div", "leaky_relu", "less", "less_equal", "lfilter_fir", "linear", "locally_connected1d",
+    "locally_connected2d", "log", "log1p", "log_softmax", "log_sum_exp", "logistic", "logistic_loss", "lp_pool1d",
+    "lp_pool2d", "lp_pool3d", "mae_loss", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool",
+    "maximum", "maxout", "mean", "min", "min_pool1d", "min_pool2d", "min_pool3d", "minimum", "mse_loss", "msle_loss",
+    "mul", "neg", "normal", "not_equal", "one_hot", "ones", "pad", "perceptron_loss", "pow", "prelu", "ramp", "relu",
+    "reshape", "rfft", "rmse_loss", "round", "scatter_add", "scharr", "sep_filter2d", "sharpen", "shifted_relu",
+    "sigmoid", "sign", "silu", "smooth_l1_loss", "sobel", "softmax", "softplus", "sort", "sqrt", "square",
+    "squared_hinge_loss", "sse_loss", "stack", "std", "step", "sub", "sum", "take", "tanh", "tiled_conv2d", "topk",
+    "transpose", "unfold", "uniform", "var", "warp_affine", "where", "zeros",
 ]
 
 

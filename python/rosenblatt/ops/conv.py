@@ -10,10 +10,14 @@ import functools
 from typing import Any
 
 from .. import _core
-from ._common import OUT, X, activation_code, empty, int_pair, kept, new_array, operands, pair, record
+from ._common import OUT, X, activation_code, empty, int_pair, kept, new_array, operands, record
+from ._common import pair as pair_of
+from ._geometry import AXES, Pads, int_tuple, output_size, resolve_padding, shape_of, too_wide
 from .elementwise import bias_activation_grad
+from .pad import pad, pad_mode
+from .shape import getitem
 
-__all__ = ["conv2d", "conv2d_dw", "conv2d_dx"]
+__all__ = ["conv2d", "conv2d_dw", "conv2d_dx"]  # one and three dimensions: convnd.py
 
 Geometry = tuple[int, int, int, int, int, int, int]  # stride h w, pad top left, dilation h w, groups
 
@@ -27,36 +31,24 @@ def _layout_hint(shape: tuple[int, ...], channels: int) -> str:
     return ""
 
 
-def output_size(where: str, size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
-    """Number of output positions along one axis for `pad` cells in total. Raises ValueError when there is none."""
-    out = (size + pad - dilation * (kernel - 1) - 1) // stride + 1
-    if out < 1 and size > 0:
-        raise ValueError(
-            f"{where}: a kernel of {kernel} (dilation {dilation}) does not fit an input of {size} with {pad} padding"
-        )
-    return max(out, 0)
+def flipped(w: X, ndim: int) -> X:
+    """A kernel [K,...,C/groups] of `ndim` axes turned around in all its spatial ones."""
+    return getitem(w, (slice(None), *(slice(None, None, -1),) * (ndim - 2)))
 
 
-def _padding(padding: Any, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> Any:
-    """(top, bottom, left, right) from an integer, a pair, ((top, bottom), (left, right)), "valid" or "same"."""
-    where = "conv2d"
-    if type(padding) is int and padding >= 0:
-        return int_pair(where, "padding", padding, 0) * 2
-    if isinstance(padding, str):
-        if padding == "valid":
-            return 0, 0, 0, 0
-        if padding == "same":
-            if stride != (1, 1):
-                raise ValueError(f"{where}: padding 'same' needs stride 1, got {stride}")
-            v, h = (d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
-            return v // 2, v - v // 2, h // 2, h - h // 2
-        raise ValueError(f"{where}: padding must be an integer, a pair, two pairs, 'valid' or 'same', got {padding!r}")
-    if isinstance(padding, (tuple, list)) and len(padding) == 2 and all(isinstance(p, (tuple, list)) for p in padding):
-        top, bottom = int_pair(where, "padding", padding[0], 0)
-        left, right = int_pair(where, "padding", padding[1], 0)
-        return top, bottom, left, right
-    v, h = int_pair(where, "padding", padding, 0)
-    return v, v, h, h
+def bordered(
+    where: str, x: X, padding: Any, padding_mode: str, kernel: tuple[int, ...], stride: Any, dilation: Any
+) -> X:
+    """x [N,...,C] with the borders a convolution asks for, in another mode than zeros."""
+    count = len(kernel)
+    shape = shape_of(where, x)
+    if len(shape) != count + 2:
+        raise ValueError(f"{where}: expected x {AXES[count]}, got shape {shape}")
+    strides = int_tuple(where, "stride", stride, count, 1)
+    dilations = int_tuple(where, "dilation", dilation, count, 1)
+    sides: Pads = resolve_padding(where, padding, shape[1:-1], kernel, strides, dilations)
+    pad_mode(where, padding_mode)
+    return pad(x, ((0, 0), *sides, (0, 0)), padding_mode)
 
 
 def conv2d(
@@ -69,6 +61,8 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
     activation: str | None = None,
+    padding_mode: str = "zeros",
+    flip: bool = False,
 ) -> X:
     """y[n,p,q,k] = activation(bias[k] + sum over r,s,c of x[n, p*stride+r*dilation-pad, ..., c] * weight[k,r,s,c]).
 
@@ -76,19 +70,32 @@ def conv2d(
     ----------
     x : [N,H,W,C] ; weight : [K,R,S,C/groups] ; bias : [K], optional
     stride, dilation : int or (vertical, horizontal)
-    padding : int, pair, ((top, bottom), (left, right)), "valid" or "same"; zeros
+    padding : int, pair, ((top, bottom), (left, right)), or a name: "valid" (none), "same" (ceil(H/stride) outputs, the
+        odd cell at the bottom and right, as in TensorFlow), "full" (wherever kernel and input meet)
     groups : channels are split into this many independent convolutions
     activation : None, "relu", "tanh" or "sigmoid", fused
+    padding_mode : "zeros", "reflect", "replicate" or "circular", and the other modes of `pad`
+    flip : True turns the kernel around, which makes this a convolution in the sense of mathematics
 
     Returns [N,P,Q,K]. Raises ValueError naming the argument, expected and got, with a hint for NCHW input.
     """
     code = activation_code("conv2d", activation)
+    if flip or padding_mode != "zeros":
+        kernel = shape_of("conv2d", weight)
+        if len(kernel) != 4:
+            raise ValueError(f"conv2d: expected weight [K,R,S,C/groups], got shape {kernel}")
+        if padding_mode != "zeros":
+            x, padding = bordered("conv2d", x, padding, padding_mode, kernel[1:3], stride, dilation), 0
+        weight = flipped(weight, 4) if flip else weight
     xa, wa, ba = operands("conv2d", x, weight, bias)
     bias_shape = None if ba is None else ba.shape
     try:
         shape, geometry = _plan(xa.shape, wa.shape, bias_shape, stride, padding, dilation, groups)
     except TypeError:  # a list among the options, or an error of its own: without the memory
         shape, geometry = _make_plan(xa.shape, wa.shape, bias_shape, stride, padding, dilation, groups)
+    if geometry is None:
+        wide = bordered("conv2d", x, padding, "zeros", wa.shape[1:3], stride, dilation)
+        return conv2d(wide, weight, bias, stride=stride, dilation=dilation, groups=groups, activation=activation)
     y = new_array(shape, xa)
     _core.conv2d(xa, wa, ba, y, *geometry, code)
     saved = (kept(x, xa), kept(weight, wa), OUT if code else None, code, geometry)
@@ -98,8 +105,11 @@ def conv2d(
 def _make_plan(
     x: tuple[int, ...], weight: tuple[int, ...], bias: tuple[int, ...] | None, stride: Any, padding: Any, dilation: Any,
     groups: Any,
-) -> tuple[tuple[int, int, int, int], Geometry]:
-    """The shape of conv2d's result and its geometry, from the shapes of its arguments. Raises as conv2d does."""
+) -> tuple[tuple[int, int, int, int], Geometry | None]:
+    """The shape of conv2d's result and its geometry, from the shapes of its arguments. Raises as conv2d does.
+
+    No geometry: the padding is wider than the kernels take and has to be laid around x first.
+    """
     sh, sw = int_pair("conv2d", "stride", stride, 1)
     dh, dw = int_pair("conv2d", "dilation", dilation, 1)
     if len(weight) != 4:
@@ -119,9 +129,11 @@ def _make_plan(
         raise ValueError(f"conv2d: {k} output channels do not split into {groups} groups")
     if bias is not None and bias != (k,):
         raise ValueError(f"conv2d: expected bias of shape ({k},), got {bias}")
-    top, bottom, left, right = _padding(padding, (r, s), (sh, sw), (dh, dw))
+    (top, bottom), (left, right) = resolve_padding("conv2d", padding, (h, w), (r, s), (sh, sw), (dh, dw))
     p = output_size("conv2d", h, r, sh, top + bottom, dh)
     q = output_size("conv2d", w, s, sw, left + right, dw)
+    if too_wide(((top, bottom), (left, right)), (h, w), (r, s), (dh, dw)):
+        return (n, p, q, k), None
     return (n, p, q, k), (sh, sw, top, left, dh, dw, groups)
 
 
@@ -148,7 +160,7 @@ def conv2d_dx(dy: X, weight: Any, x_shape: tuple[int, int, int, int], geometry: 
 
     geometry: (stride h, stride w, pad top, pad left, dilation h, dilation w, groups).
     """
-    ga, wa = pair("conv2d_dx", dy, weight)
+    ga, wa = pair_of("conv2d_dx", dy, weight)
     dx = new_array(tuple(x_shape), ga)
     _core.conv2d_dx(ga, wa, dx, *geometry)
     return record("conv2d_dx", dx, _dx_grad, (dy, weight), (dy, weight, geometry))
@@ -163,7 +175,7 @@ def _dx_grad(h: Any, needs: Any, dy: Any, w: Any, geometry: Geometry) -> tuple[A
 
 def conv2d_dw(x: X, dy: Any, w_shape: tuple[int, int, int, int], geometry: Geometry) -> X:
     """Gradient of conv2d with respect to the weight: x [N,H,W,C], dy [N,P,Q,K] -> [K,R,S,C/groups] = w_shape."""
-    xa, ga = pair("conv2d_dw", x, dy)
+    xa, ga = pair_of("conv2d_dw", x, dy)
     dw = new_array(tuple(w_shape), xa)
     _core.conv2d_dw(xa, ga, dw, *geometry)
     return record("conv2d_dw", dw, _dw_grad, (x, dy), (x, dy, geometry))

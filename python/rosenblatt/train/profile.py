@@ -89,7 +89,9 @@ _PER_ELEMENT = {
     "fill": 0,
     "cast": 0,
     "one_hot": 0,
-    "max_pool2d_gather": 0,
+    "max_pool_gather": 0,
+    "pad": 0,
+    "unfold": 0,
     "uniform": 0,
     "normal": 0,
     "relu_dx": 1,
@@ -127,10 +129,12 @@ def _flops(name: str, args: tuple[Any, ...]) -> int:
         return (
             2 * int(output.size) * int(kernel.size // max(len(kernel), 1))
         )  # kernel [K,R,S,C/groups], output [N,P,Q,K]
-    if "kernel_h" in a and isinstance(output, np.ndarray):  # pooling, one operation per element of a window
-        return int(output.size) * int(a["kernel_h"]) * int(a["kernel_w"])
-    if name == "max_pool2d_dx":
+    if name in ("max_pool_dx", "max_unpool"):
         return int(args[0].size)
+    if "kernel_h" in a and isinstance(output, np.ndarray):  # pooling, one operation per element of a window
+        if a["adaptive"]:
+            return int(max(x.size for x in args if isinstance(x, np.ndarray)))
+        return int(output.size) * int(a["kernel_d"]) * int(a["kernel_h"]) * int(a["kernel_w"])
     sizes = [x.size for x in args if isinstance(x, np.ndarray)]
     return _PER_ELEMENT.get(name, 1) * int(max(sizes, default=0))
 
