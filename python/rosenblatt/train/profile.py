@@ -97,6 +97,7 @@ _PER_ELEMENT = {
     "relu_dx": 1,
     "tanh_dx": 3,
     "sigmoid_dx": 3,
+    "bias_act_dx": 3,
     "softmax": 5,
     "log_softmax": 5,
     "softmax_dx": 4,
