@@ -23,6 +23,7 @@ LEVELS = ("base", "avx2", "avx512")
 ALLOWED_UNDEFINED = {
     "rb::parallel_for(long, double, void (*)(void*, long, long), void*)",
     "rb::worker_index()",
+    "rb::winograd_enabled()",
     "memcpy",
     "memset",
     "memmove",
