@@ -65,8 +65,8 @@ def test_flops_of_dense_layers_by_hand():
     # backward: the weight's gradient everywhere, the input's only where somebody wants it
     assert kernels(p, "0", "backward")["gemm"].flops == 2 * 2 * 4 * 3 * 5
     assert kernels(p, "1", "backward")["gemm"].flops == 2 * (2 * 4 * 5 * 2) * 2
-    assert kernels(p, "0", "backward")["bias_act_dx"].calls == 2
-    assert "bias_act_dx" not in kernels(p, "1", "backward")
+    assert kernels(p, "0", "backward")["relu_dx"].calls == 2
+    assert "relu_dx" not in kernels(p, "1", "backward")
     for name in ("0", "1"):
         assert rows(p)[name].flops == sum(o.flops for o in p.ops if o.layer == name)
     assert rows(p)["0"].output_bytes == 2 * 4 * 5 * 4

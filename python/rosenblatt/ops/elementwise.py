@@ -369,8 +369,9 @@ def activation_grad(code: int, y: Any, g: Any) -> Any:
 
 
 def bias_activation_grad(code: int, y: Any, g: Any, wants_bias: bool) -> tuple[Any, Any]:
-    """(`activation_grad`, its sum over all axes but the last or None): in one pass where the pass is not taped."""
-    if not wants_bias or not code or isinstance(g, Tensor) or not g.size:
+    """(`activation_grad`, its sum over all axes but the last or None): in one pass where the pass is not taped and rows
+    are wide enough to fill registers."""
+    if not wants_bias or not code or isinstance(g, Tensor) or not g.size or g.shape[-1] < 32:
         inner = activation_grad(code, y, g)
         return inner, sum_leading(inner) if wants_bias else None
     a, b = pair("activation", y, g)
