@@ -272,6 +272,7 @@ class _Program:
         done = moved = False
         for optimizer in self.optimizers:
             optimizer.steps += 1
+            optimizer._last = None
         try:
             steady = [o._steady() for o in self.optimizers]
             if self.steady == steady and None not in steady:

@@ -104,6 +104,7 @@ class Optimizer:
         self._updates: list[int] = []  # of each parameter: one frozen for a while has had fewer
         self._groups: list[dict[str, Any]] = []  # of each parameter
         self._norms: dict[np.dtype[Any], Array] = {}
+        self._last: Any = None  # within one step: group, count, slots, scalars and kernel of the update before
         self._replayed: dict[int, tuple[Array, Array]] = {}  # parameter and gradient of updates under capture
         items: list[Any] = [parameters] if isinstance(parameters, Tensor) else list(parameters)
         if not items:
@@ -164,6 +165,7 @@ class Optimizer:
         """
         loss = None if closure is None else closure()
         self.steps += 1
+        self._last = None
         record = _capture.recording()
         if record is not None:
             record.begin_step(self)
@@ -304,11 +306,16 @@ class Optimizer:
         """Update number `_updates[i]` of parameter i, in place, as one kernel call."""
         if not self._kernel:
             raise TypeError(f"{type(self).__name__} defines no update")
-        group = self._groups[i]
-        slots = self._slots(group)
-        state = self._ready(i, slots)
-        arrays = [None if name is None else state[name] for name in slots]
-        getattr(_core, self._kernel)(p, g, *arrays, *self._scalars(group, self._updates[i]))
+        group, count = self._groups[i], self._updates[i]
+        last = self._last
+        if last is None or last[0] is not group or last[1] != count:  # parameters of a group mostly share their numbers
+            kernel = getattr(_core, self._kernel)
+            self._last = last = group, count, self._slots(group), self._scalars(group, count), kernel
+        _, _, slots, scalars, kernel = last
+        state = self._state[i]
+        if len(state) < len(slots):
+            state = self._ready(i, slots)
+        kernel(p, g, *[None if name is None else state[name] for name in slots], *scalars)
 
     def _extra_state(self) -> dict[str, Any]:
         """State that belongs to no single parameter: numbers, lists and arrays."""
