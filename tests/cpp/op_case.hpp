@@ -33,6 +33,10 @@ class OpCase {
 
     // Allowed error: ulps * eps * max(|want|, scale). The scale is the size of the terms that were added up.
     OpCase& tolerance(double ulps, double scale = 0);
+    // Implementations whose name begins with `impl` may err by `ulps` instead.
+    OpCase& tolerance_of(const char* impl, double ulps);
+    // Allowed absolute error in float beside that: for results whose factors lie below the normal numbers.
+    OpCase& float_slack(double slack);
     OpCase& same_dtype_reference();  // compare with ref<T>, not ref<double>
     OpCase& bit_exact();             // .. and demand its bits
 
@@ -59,7 +63,8 @@ class OpCase {
     std::vector<Array> arrays_;  // by field
     std::vector<double> numbers_;
     rb::Seed seed_{0, 0};
-    double ulps_ = 4, scale_ = 0;
+    double ulps_ = 4, scale_ = 0, special_ulps_ = 0, float_slack_ = 0;
+    std::string special_;  // the implementations with special_ulps_
     bool same_dtype_ = false, exact_ = false;
     std::vector<std::vector<double>> expected_;  // by field
 };

@@ -237,16 +237,16 @@ def _batch(who: str, x: Any) -> Array:
 
 
 class _RandomSound:
-    """Base: a subclass names its `range` and implements `one(sound [T] or [T,C], value, generator)`."""
+    """Base: a subclass names its `_range` and implements `_one(sound [T] or [T,C], value, generator)`."""
 
     needs_labels: ClassVar[bool] = False
     p: float
 
     def _range(self) -> tuple[float, float]:
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} names no range")
 
     def _one(self, sound: Array, value: float, generator: np.random.Generator) -> Array:
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} defines no operation")
 
     def __call__(self, x: Any, generator: np.random.Generator) -> Array:
         """A new batch of the same shape. Raises ValueError when `x` is not [N,T] or [N,T,C]."""

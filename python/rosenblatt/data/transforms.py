@@ -105,7 +105,7 @@ class Transform:
     p: float = 1.0
 
     def apply(self, x: Array, generator: Generator) -> Array:
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} defines no apply(x, generator)")
 
     def _channels(self) -> tuple[int, ...]:
         return ()
@@ -228,7 +228,7 @@ class _Warp(Transform):
     """Base of the maps about the centre: a subclass draws `maps` -> (forward [N,2,2], shift [N,2] in pixels)."""
 
     def maps(self, n: int, size: tuple[int, int], generator: Generator) -> tuple[Array, Any]:
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} defines no maps(n, size, generator)")
 
     def apply(self, x: Array, generator: Generator) -> Array:
         size = (int(x.shape[1]), int(x.shape[2]))
