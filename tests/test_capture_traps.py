@@ -400,3 +400,57 @@ def test_trap_implementations_are_chosen_when_recorded_or_when_the_threads_chang
     finally:
         _core.force_impl("gemm", "")
     assert forced != fast
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "Adagrad"])
+def test_two_updates_in_one_step(optimizer):
+    def train(captured):
+        w = rb.Parameter(np.linspace(-1, 1, 6, dtype=np.float32))
+        own = {"momentum": 0.9} if optimizer == "SGD" else {}
+        opt = getattr(rb.optim, optimizer)([w], lr=0.05, **own)
+
+        def step(x):
+            for _ in range(2):
+                opt.zero_grad()
+                loss = rb.ops.sum(rb.ops.square(w - x))
+                loss.backward()
+                opt.step()
+            return loss
+
+        run = rb.capture(step) if captured else step
+        for i in range(7):
+            if i == 4:
+                opt.lr = 0.02
+            run(np.full(6, 0.3, np.float32))
+        assert opt._updates == [14] and opt.steps == 14
+        return w.numpy().tobytes()
+
+    assert train(True) == train(False)
+
+
+def test_counts_that_part_between_replays():
+    def train(captured):
+        w, b = (rb.Parameter(np.full(n, 0.5, np.float32)) for n in (4, 2))
+        opt = rb.optim.Adam([w, b], lr=0.05)
+
+        def step(x):
+            opt.zero_grad()
+            loss = rb.ops.sum(rb.ops.square(w - x)) + rb.ops.sum(rb.ops.square(b))
+            loss.backward()
+            opt.step()
+            return loss
+
+        run = rb.capture(step) if captured else step
+        x = np.linspace(0, 1, 4, dtype=np.float32)
+        for i in range(12):
+            run(x)
+            if i == 5:  # an update outside, of one parameter only
+                opt.zero_grad()
+                rb.ops.sum(rb.ops.square(b)).backward()
+                opt.step()
+        assert opt._updates == [12, 13]
+        if captured:
+            assert run.replays > 3
+        return w.numpy().tobytes() + b.numpy().tobytes()
+
+    assert train(True) == train(False)

@@ -136,6 +136,16 @@ bool check_settings() {
     return true;
 }
 
+// Writes a number into its field; other fields stay as they are.
+bool write_scalar(PyObject* object, const OpInfo& info, const Field& f, char* args) {
+    if (f.kind == Kind::integer) return read_int(object, info, f, reinterpret_cast<i64*>(args + f.offset));
+    if (f.kind != Kind::real) return true;
+    const double value = PyFloat_AsDouble(object);
+    if (value == -1.0 && PyErr_Occurred()) return false;
+    *reinterpret_cast<double*>(args + f.offset) = value;
+    return true;
+}
+
 // Instead of running: writes the scalars of a call into the program being patched.
 PyObject* patch_op(OpId op, PyObject* const* given, Py_ssize_t n) {
     Patch& patch = active_patch();
@@ -160,16 +170,28 @@ PyObject* patch_op(OpId op, PyObject* const* given, Py_ssize_t n) {
                  py::detail::array_proxy(object)->data != static_cast<const char*>(v.data)))
                 patch.moved = true;
         }
-        if (f.kind == Kind::integer && !read_int(object, info, f, reinterpret_cast<i64*>(args + f.offset)))
-            return nullptr;
-        if (f.kind == Kind::real) {
-            const double value = PyFloat_AsDouble(object);
-            if (value == -1.0 && PyErr_Occurred()) return nullptr;
-            *reinterpret_cast<double*>(args + f.offset) = value;
-        }
+        if (!write_scalar(object, info, f, args)) return nullptr;
     }
     Py_RETURN_NONE;
 }
+
+}  // namespace
+
+void patch_call(Program& program, i64 call, const py::tuple& scalars) {
+    if (call < 0 || call >= program.calls()) throw py::value_error("capture: no such call");
+    const OpInfo& info = op_info[program.op_of(call)];
+    char* args = static_cast<char*>(program.args_of(call));
+    size_t at = 0;
+    for (i32 i = 0; i < info.count; ++i) {
+        const Field& f = info.fields[i];
+        if (f.kind != Kind::integer && f.kind != Kind::real) continue;
+        if (at >= scalars.size()) throw py::value_error(std::string("capture: too few numbers for ") + info.name);
+        if (!write_scalar(scalars[at++].ptr(), info, f, args)) throw py::error_already_set();
+    }
+    if (at != scalars.size()) throw py::value_error(std::string("capture: too many numbers for ") + info.name);
+}
+
+namespace {
 
 PyObject* call_op(OpId op, PyObject* const* given, Py_ssize_t n) {
     if (!check_settings()) return nullptr;

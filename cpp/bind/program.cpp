@@ -345,6 +345,10 @@ void define_program(py::module_& m) {
                  active_patch() = Patch{};
                  return moved;
              })
+        .def("patch",
+             [](PyProgram& p, const py::tuple& calls, const py::tuple& scalars) {
+                 for (const py::handle& call : calls) patch_call(*p.program, py::cast<i64>(call), scalars);
+             })
         .def("describe", [](const PyProgram& p) { return p.program->describe(); })
         .def_property_readonly("calls", [](const PyProgram& p) { return p.program->calls(); })
         .def_property_readonly("fused_calls", [](const PyProgram& p) { return p.program->fused_calls(); })

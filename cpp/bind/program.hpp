@@ -25,6 +25,9 @@ Patch& active_patch();
 // run(), noted by the active recorder.
 void run_noted(OpId op, void* args);
 
+// Writes `scalars`, in the op's order, into call number `call` of a program. Throws for numbers that do not fit.
+void patch_call(Program& program, i64 call, const py::tuple& scalars);
+
 // Adds the Python classes Recording and Program.
 void define_program(py::module_& m);
 

@@ -18,7 +18,7 @@ import functools
 import os
 import sys
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,27 @@ class _Update:
     index: int  # of the parameter
     first: int  # number of the first kernel call
     last: int = 0  # one past the last
+
+
+@dataclass
+class _Shared:
+    """Updates of one group by one kernel call each, which take the same numbers."""
+
+    optimizer: Optimizer
+    group: dict[str, Any]
+    slots: tuple[str | None, ...]
+    indices: list[int]  # of the parameters
+    calls: tuple[int, ...]
+    numbers: tuple[Any, ...] = ()  # what the calls hold, when known
+
+    def same(self) -> bool:
+        """Whether the numbers are the same for all of them in the next step."""
+        counts = self.optimizer._updates
+        first = counts[self.indices[0]]
+        for i in self.indices:
+            if counts[i] != first:
+                return False
+        return self.optimizer._slots(self.group) == self.slots
 
 
 class _Record:
@@ -155,6 +176,8 @@ class _Facts:
         for o in {id(o): o for o in record.optimizers}.values():
             self._content(o.parameters)
             self._content(vars(o).get("_clips"))
+            for state in vars(o).get("_state", ()):
+                self._content(state)
             for group in vars(o).get("param_groups", ()):
                 constraint = group.get("constraint")
                 self.found.append((group, "constraint", constraint))
@@ -214,14 +237,13 @@ class _Program:
         without: list[Tensor],
         constants: bool,
     ) -> None:
-        self.steady: list[Any] | None = None  # what the optimisers' scalars depend on, as of the last patch
         self.outputs = record.outputs
         self.inputs = inputs
         self.unproven = unproven  # inputs that constants of the step may depend on: they must be those of the record
-        self.updates = record.updates
+        self.shared, self.updates = _sort(record.updates)
         self.optimizers = record.optimizers
         self.advance = record.advance
-        updated = {id(u.optimizer.parameters[u.index]) for u in self.updates}
+        updated = {id(u.optimizer.parameters[u.index]) for u in record.updates}
         self.cleared: list[Tensor] = []  # gradients that an update has used up
         self.given: list[Tensor] = []  # gradients that the step leaves behind
         for t in facts.tensors.values():
@@ -260,7 +282,7 @@ class _Program:
     def plain(self) -> tuple[Any, Any] | None:
         """(guard, native program) of a step from one array to one tensor that changes nothing, for `replay_if`: layer
         modes are left out of the guard. None for any other step."""
-        changes = self.updates or self.optimizers or self.advance or self.cleared or self.given or self.unproven
+        changes = self.shared or self.updates or self.optimizers or self.advance or self.cleared or self.given or self.unproven
         if changes or self.hooks or self.converted or len(self.inputs) != 1 or self.outputs != ("tensor", 0):
             return None
         return _core.Guard([f for f in self.facts if f[1] != "training"]), self.native
@@ -268,30 +290,26 @@ class _Program:
     def run(self, arrays: list[Array], copy: bool = True) -> Any:
         """Results of one replay; `_MISSING`, with nothing changed, when an optimiser's state was replaced."""
         native = self.native
-        begun = 0
         done = moved = False
+        begun: list[tuple[list[int], int]] = []  # counts that were raised
         for optimizer in self.optimizers:
             optimizer.steps += 1
             optimizer._last = None
         try:
-            steady = [o._steady() for o in self.optimizers]
-            if self.steady == steady and None not in steady:
-                begun = len(self.updates)
-                for u in self.updates:
-                    u.optimizer._updates[u.index] += 1
-            elif self.updates:
-                native.start_patch(self.updates[0].first)
-                try:
-                    at = self.updates[0].first
-                    for u in self.updates:
-                        if u.first != at:
-                            native.start_patch(u.first)
-                        at = u.last
-                        begun += 1
-                        u.optimizer._replay_update(u.index)
-                finally:
-                    moved = native.stop_patch()
-            self.steady = None if moved else steady
+            for u in self.shared:
+                if moved := not u.same():
+                    break
+                counts = u.optimizer._updates
+                for i in u.indices:
+                    counts[i] += 1
+                    begun.append((counts, i))
+                numbers = u.optimizer._scalars(u.group, counts[u.indices[0]])
+                if numbers != u.numbers:
+                    u.numbers = ()
+                    native.patch(u.calls, numbers)
+                    u.numbers = numbers
+            if self.updates and not moved:
+                moved = self._ask(begun)
             if not moved:
                 results = native.replay(tuple(arrays), stream.key, stream.counter, 0 if copy else self.own_results)
                 done = True
@@ -299,8 +317,8 @@ class _Program:
             if not done:
                 for optimizer in self.optimizers:
                     optimizer.steps -= 1
-                for u in self.updates[:begun]:
-                    u.optimizer._updates[u.index] -= 1
+                for counts, i in begun:
+                    counts[i] -= 1
         if moved:
             return _MISSING
         if self.advance:
@@ -311,6 +329,39 @@ class _Program:
             for t, g in zip(self.given, results[-len(self.given) :], strict=True):
                 t.grad = wrap(g)
         return _unflatten(self.outputs, results)
+
+    def _ask(self, begun: list[tuple[list[int], int]]) -> bool:
+        """Has each of the other updates ask for its numbers; whether an array that it uses was replaced."""
+        native = self.native
+        at = self.updates[0].first
+        native.start_patch(at)
+        try:
+            for u in self.updates:
+                if u.first != at:
+                    native.start_patch(u.first)
+                at = u.last
+                begun.append((u.optimizer._updates, u.index))
+                u.optimizer._replay_update(u.index)
+        finally:
+            moved = native.stop_patch()
+        return moved
+
+
+def _sort(updates: list[_Update]) -> tuple[list[_Shared], list[_Update]]:
+    """The updates that share their numbers, by group and count, and the others."""
+    shared: dict[tuple[int, int], _Shared] = {}
+    others = []
+    times = Counter((id(u.optimizer), u.index) for u in updates)
+    for u in updates:
+        o, group = u.optimizer, u.optimizer._groups[u.index]
+        again = times[id(o), u.index] > 1  # in one step: with another count each time
+        if again or u.last != u.first + 1 or not o._plain() or group["constraint"] is not None:
+            others.append(u)
+            continue
+        s = shared.setdefault((id(group), o._updates[u.index]), _Shared(o, group, o._slots(group), [], ()))
+        s.indices.append(u.index)
+        s.calls += (u.first,)
+    return list(shared.values()), others
 
 
 def _hooks(tensors: Any) -> list[Any]:

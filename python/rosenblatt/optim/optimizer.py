@@ -247,12 +247,10 @@ class Optimizer:
         """Asks for the scalars of parameter i's next update: kernel calls made here are not run (see capture)."""
         self._apply(i, *self._replayed[i])
 
-    def _steady(self) -> list[Any] | None:
-        """Everything that the scalars of the next updates depend on, or None when the count is part of it.
-
-        A captured step whose optimiser answers the same twice need not ask for the scalars again.
-        """
-        return None
+    def _plain(self) -> bool:
+        """Whether an update is one call of `_kernel` with the state of `_slots` and the numbers of `_scalars`."""
+        own = type(self)
+        return bool(self._kernel) and own._update is Optimizer._update and own._apply is Optimizer._apply
 
     def _fits(self, i: int, data: Array, g: Array) -> None:
         if g.shape != data.shape or g.dtype != data.dtype:

@@ -65,18 +65,6 @@ class SGD(Optimizer):
     def _allocate(self, p: Array, group: dict[str, Any]) -> dict[str, Array]:
         return {"momentum": _zeros(p)} if group["momentum"] else {}
 
-    def _steady(self) -> list[Any] | None:
-        if type(self) is not SGD or 0 in self._updates:  # the first update sets the momentum instead of adding to it
-            return None
-        facts: list[Any] = []
-        for g in self.param_groups:
-            if g["constraint"] is not None:
-                return None
-            facts += g["lr"], g["momentum"], g["dampening"], g["weight_decay"], g["nesterov"], g["maximize"]
-        for state in self._state:
-            facts.append(id(state.get("momentum")))
-        return facts
-
     def _slots(self, group: dict[str, Any]) -> tuple[str | None, ...]:
         return ("momentum" if group["momentum"] else None,)
 
