@@ -282,7 +282,7 @@ class _Program:
     def plain(self) -> tuple[Any, Any] | None:
         """(guard, native program) of a step from one array to one tensor that changes nothing, for `replay_if`: layer
         modes are left out of the guard. None for any other step."""
-        changes = self.shared or self.updates or self.optimizers or self.advance or self.cleared or self.given or self.unproven
+        changes = self.optimizers or self.advance or self.cleared or self.given or self.unproven
         if changes or self.hooks or self.converted or len(self.inputs) != 1 or self.outputs != ("tensor", 0):
             return None
         return _core.Guard([f for f in self.facts if f[1] != "training"]), self.native
