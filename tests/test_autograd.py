@@ -792,3 +792,28 @@ def test_detect_anomaly_finds_numpy_writes():
         y = rb.checkpoint(lambda t: t.exp() * t, x).sum()
         y.backward()
     assert not autograd._anomaly.made
+
+
+@pytest.mark.parametrize(
+    "name,shapes",
+    [("mul", ((3,), (3,))), ("div", ((3,), (3,))), ("matmul", ((2, 3), (3, 4))), ("linear", ((2, 3), (4, 3))),
+     ("conv2d", ((1, 5, 5, 2), (3, 2, 2, 2))), ("conv1d", ((1, 5, 2), (3, 2, 2)))],
+)  # fmt: skip
+@pytest.mark.parametrize("dtypes", [(np.float32, np.float64), (np.float64, np.float32)], ids=str)
+def test_second_order_reaches_inputs_of_both_dtypes(name, shapes, dtypes):
+    """An op that promotes one input keeps it on the tape: d2y/da db is not lost."""
+    op = getattr(rb.ops, name)
+    rng = np.random.default_rng(5)
+    values = [rng.uniform(0.5, 1.5, s).astype(t).astype(np.float64) for s, t in zip(shapes, dtypes, strict=True)]
+
+    def second(types):
+        a, b = (Tensor(v.astype(t), requires_grad=True) for v, t in zip(values, types, strict=True))
+        ga, gb = rb.grad(rb.ops.sum(op(a, b)), [a, b], create_graph=True)
+        out = []
+        for g, other in ((ga, b), (gb, a)):
+            out += rb.grad(rb.ops.sum(rb.ops.square(g)), [other], retain_graph=True)
+        return out
+
+    for got, want, t in zip(second(dtypes), second((np.float64,) * 2), dtypes[::-1], strict=True):
+        assert got.dtype == t
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-5)

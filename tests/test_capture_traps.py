@@ -454,3 +454,63 @@ def test_counts_that_part_between_replays():
         return w.numpy().tobytes() + b.numpy().tobytes()
 
     assert train(True) == train(False)
+
+
+def _through(captured, feed, threads=(1,)):
+    """Trains 96 -> 96 on what `feed(i)` gives for step i; the losses and the weights."""
+    w = rb.Parameter(np.linspace(-1, 1, 96 * 96, dtype=np.float32).reshape(96, 96))
+    opt = rb.optim.SGD([w], lr=0.01)
+
+    def step(x, t):
+        opt.zero_grad()
+        y = rb.ops.matmul(x, w)
+        loss = rb.ops.mean(rb.ops.square(rb.ops.sub(rb.ops.tanh(y), t))) + rb.ops.mean(x)
+        loss.backward()
+        opt.step()
+        return loss, y
+
+    run = rb.capture(step) if captured else step
+    seen = []
+    before = rb.get_num_threads()
+    try:
+        for i in range(9):
+            rb.set_num_threads(threads[i % len(threads)])
+            loss, y = run(*feed(i, w))
+            seen.append(loss.numpy().tobytes() + y.numpy().tobytes())
+    finally:
+        rb.set_num_threads(before)
+    return seen, w.numpy().tobytes()
+
+
+def _random(i):
+    return np.random.default_rng(i).standard_normal((96, 96)).astype(np.float32)
+
+
+FEEDS = {
+    "new arrays": lambda i, w: (_random(i), _random(i + 100)),
+    "one array twice": lambda i, w: (_random(i),) * 2,
+    "parts of one array": lambda i, w: (lambda a: (a[:96], a[1:97]))(np.concatenate([_random(i), _random(i + 1)])),
+    "transposed now and then": lambda i, w: (_random(i).T if i % 2 else _random(i), _random(i + 100)),
+    "misaligned": lambda i, w: (
+        np.frombuffer(b"x" * (i % 2) + _random(i).tobytes(), np.float32, offset=i % 2).reshape(96, 96),
+        _random(i),
+    ),
+    "weights as data": lambda i, w: (_random(i), w.numpy() if i > 5 else _random(i)),
+}
+
+
+@pytest.mark.parametrize("name", FEEDS)
+@pytest.mark.parametrize("threads", [(1,), (1, 2)], ids=str)
+def test_large_inputs_are_read_where_they_lie(name, threads):
+    assert _through(True, FEEDS[name], threads) == _through(False, FEEDS[name], threads)
+
+
+def test_an_input_that_the_step_returns_or_a_caller_changes_later():
+    run = rb.capture(lambda x: (rb.ops.square(x), x))
+    for i in range(7):
+        x = _random(i)
+        y, same = run(x)
+        want = x.copy()
+        x[:] = 7.0
+        np.testing.assert_array_equal(same, want)
+        np.testing.assert_array_equal(y, np.square(want))

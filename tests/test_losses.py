@@ -439,3 +439,37 @@ def test_task_names_and_training():
     assert task.score(model(x), y) > 0.95
     p = task.complete(model)(x).data
     assert p.min() >= 0 and p.max() <= 1 and np.array_equal(p >= 0.5, task.decide(model(x)) == 1)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (7,), (), (0, 3), (300, 70)], ids=str)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("wanted", [(True, False), (False, True), (True, True)], ids=str)
+@pytest.mark.parametrize("dtypes", [(F32, F32), (F32, F64), (F64, F32), (F64, F64)], ids=str)
+def test_mse_is_its_composed_form(shape, reduction, wanted, dtypes):
+    """The one-pass form has the bits of square(p - t) reduced, and second-order gradients through both inputs."""
+    if reduction == "mean" and 0 in shape:
+        with pytest.raises(ValueError, match="nothing to average"):
+            ops.mse_loss(np.zeros(shape, F32), np.zeros(shape, F32))
+        return
+    arrays = [draw(*shape, seed=s).astype(t) for s, t in zip((1, 2), dtypes, strict=True)]
+
+    def run(f):
+        p, t = (Tensor(a.copy(), requires_grad=w) for a, w in zip(arrays, wanted, strict=True))
+        inputs = [x for x, w in zip((p, t), wanted, strict=True) if w]
+        loss = f(p, t)
+        first = rb.grad(loss, inputs, create_graph=True)
+        total = ops.mul(loss, 1.0)
+        for g in first:
+            total = ops.add(total, ops.mul(loss, ops.sum(ops.square(g))))
+        second = rb.grad(total, inputs)
+        return loss.numpy(), [g.numpy() for g in first], [g.numpy() for g in second]
+
+    reduce = ops.mean if reduction == "mean" else ops.sum
+    one = run(lambda p, t: ops.mse_loss(p, t, reduction=reduction))
+    many = run(lambda p, t: reduce(ops.square(ops.sub(p, t))))
+    assert one[0].tobytes() == many[0].tobytes()
+    for a, b in zip(one[1], many[1], strict=True):
+        assert a.dtype == b.dtype and a.tobytes() == b.tobytes()
+    for a, b in zip(one[2], many[2], strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=1e-4 if F32 in dtypes else 1e-12)

@@ -18,9 +18,13 @@ struct PyProgram {
     std::unique_ptr<Program> program;
     py::list keep;
     std::vector<View> results;
-    std::vector<View> inputs;
+    std::vector<View> inputs;  // the buffers that were recorded
+    std::vector<i64> movable;  // number of the input in `program`, or -1: always copied into its buffer
     std::atomic<bool> busy{false};
 };
+
+// Inputs of fewer bytes are copied: that is as quick as pointing the calls elsewhere.
+constexpr i64 kReadInPlace = 16 << 10;
 
 // `copy`: takes over the copy of an array that is misaligned or byte-swapped; without it such an array is refused.
 View view_of(const py::handle& array, const char* what, py::object* copy = nullptr) {
@@ -66,6 +70,16 @@ std::unique_ptr<PyProgram> make_program(Recording& r, const py::list& results, c
     }
     for (const py::handle& array : inputs) p->inputs.push_back(view_of(array, "input"));
     p->program = std::make_unique<Program>(r.recorder, kept);
+    for (const View& v : p->inputs) {
+        const char *begin = static_cast<const char*>(v.data), *end = begin + bytes_of(v);
+        // Integers are checked before they are used as indices: nobody may change them in between.
+        bool movable = v.dtype <= f64 && end - begin >= kReadInPlace;
+        for (const View& r : p->results) {
+            const char* data = static_cast<const char*>(r.data);
+            movable = movable && !(data >= begin && data < end);
+        }
+        p->movable.push_back(movable ? static_cast<i64>(p->program->add_input(v.data, end - begin)) : -1);
+    }
     for (View& v : p->results) v.data = p->program->relocated(v.data);
     for (const py::handle& array : r.keep) {
         const View v = view_of(array, "array");
@@ -74,7 +88,8 @@ std::unique_ptr<PyProgram> make_program(Recording& r, const py::list& results, c
     return p;
 }
 
-// Copies `given` into the program's input buffer number i. It must match in shape and dtype (the caller's signature).
+// Has input number i read from `given`, or copies that into the input's buffer. It must match in shape and dtype (the
+// caller's signature) and live until the run is over.
 void load_input(PyProgram& p, size_t i, const py::handle& given) {
     py::object copy;
     View from = view_of(given, "input", &copy);
@@ -86,6 +101,11 @@ void load_input(PyProgram& p, size_t i, const py::handle& given) {
     bool same = from.dtype == to.dtype && from.ndim == to.ndim;
     for (i32 d = 0; same && d < to.ndim; ++d) same = from.shape[d] == to.shape[d];
     if (!same) throw py::value_error("capture: an input changed its shape or dtype");
+    if (p.movable[i] >= 0) {
+        const size_t number = static_cast<size_t>(p.movable[i]);
+        if (!copy && dense(from) && p.program->read_from(number, from.data)) return;
+        p.program->read_from(number, to.data);
+    }
     if (from.data == to.data) return;
     if (dense(from)) {
         std::memcpy(to.data, from.data, static_cast<size_t>(bytes_of(to)));

@@ -42,7 +42,7 @@ struct NodeObject {
 
 // Things of Python's, set by tape_use.
 struct Python {
-    PyObject *Tensor, *OUT, *promote, *float_array, *add, *astype, *copy;
+    PyObject *Tensor, *OUT, *promote, *float_array, *add, *astype, *copy, *promoted;
     PyObject* hooks;  // dict that is empty when no hook exists
     PyObject *hooked, *call_hooks, *freed, *overwritten;
 };
@@ -301,10 +301,15 @@ PyObject* operand(PyObject*, PyObject* const* a, Py_ssize_t n) {
     return PyObject_CallFunctionObjArgs(python.float_array, a[0], a[1], nullptr);
 }
 
-// kept(given, array) -> what a rule keeps of an input: the tensor, so that second-order gradients see it, or its array
+// kept(given, array) -> what a rule keeps of an input: a tensor, so that second-order gradients see it, or its array.
+// An array of another dtype than the tensor's becomes a tensor that hangs on it.
 PyObject* kept(PyObject*, PyObject* const* a, Py_ssize_t n) {
     if (!expect("kept", n, 2)) return nullptr;
-    return Py_NewRef(is_tensor(a[0]) && as_tensor(a[0])->data == a[1] ? a[0] : a[1]);
+    if (!is_tensor(a[0])) return Py_NewRef(a[1]);
+    const TensorObject* t = as_tensor(a[0]);
+    if (t->data == a[1]) return Py_NewRef(a[0]);
+    if (!t->requires_grad || grad_mode() != on) return Py_NewRef(a[1]);
+    return PyObject_CallFunctionObjArgs(python.promoted, a[0], a[1], nullptr);
 }
 
 PyObject* wrap_entry(PyObject*, PyObject* array) {
@@ -670,13 +675,19 @@ PyObject* watch_nodes(PyObject*, PyObject* function) {
 
 // tape_use({name: object}): the Python side of the tape; may be called several times
 PyObject* tape_use(PyObject*, PyObject* dict) {
-    const std::pair<const char*, PyObject**> known[] = {
-        {"Tensor", &python.Tensor},   {"OUT", &python.OUT},
-        {"promote", &python.promote}, {"float_array", &python.float_array},
-        {"add", &python.add},         {"astype", &python.astype},
-        {"copy", &python.copy},       {"hooks", &python.hooks},
-        {"hooked", &python.hooked},   {"call_hooks", &python.call_hooks},
-        {"freed", &python.freed},     {"overwritten", &python.overwritten}};
+    const std::pair<const char*, PyObject**> known[] = {{"Tensor", &python.Tensor},
+                                                        {"OUT", &python.OUT},
+                                                        {"promote", &python.promote},
+                                                        {"float_array", &python.float_array},
+                                                        {"add", &python.add},
+                                                        {"astype", &python.astype},
+                                                        {"copy", &python.copy},
+                                                        {"promoted", &python.promoted},
+                                                        {"hooks", &python.hooks},
+                                                        {"hooked", &python.hooked},
+                                                        {"call_hooks", &python.call_hooks},
+                                                        {"freed", &python.freed},
+                                                        {"overwritten", &python.overwritten}};
     if (!PyDict_Check(dict)) {
         PyErr_SetString(PyExc_TypeError, "tape_use: expected a dict");
         return nullptr;

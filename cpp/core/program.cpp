@@ -317,7 +317,6 @@ Program::~Program() {
     pool_put(work_);
 }
 
-// Places the step's buffers: largest first, each at the lowest offset where no buffer alive at the same time lies.
 void Program::plan(const std::vector<const void*>& kept) {
     struct Life {
         i64 first = -1, last = -1;
@@ -395,7 +394,11 @@ void Program::plan(const std::vector<const void*>& kept) {
         for (i32 k = 0; k < info.count; ++k) {
             if (info.fields[k].kind != Kind::view) continue;
             View& v = at<View>(blob_.data() + c.args, info.fields[k]);
-            if (v.ndim >= 0) v.data = moved(v.data);
+            if (v.ndim < 0) continue;
+            v.data = moved(v.data);
+            const char *begin = nullptr, *end = nullptr;
+            if (info.fields[k].role != Role::in && !in_arena(v.data) && span(v, &begin, &end))
+                written_.emplace_back(begin, end);
         }
     }
 }
@@ -428,6 +431,7 @@ void Program::choose(i32 threads) {
     }
     threads_ = threads;
     find_chains();
+    find_chained();
 }
 
 // Groups neighbouring elementwise calls. Running them block by block is the same as one after the other when element i
@@ -437,6 +441,7 @@ void Program::find_chains() {
     struct Range {
         const char *begin, *end;
     };
+    for (Input& input : inputs_) input.chained.clear();
     chains_.clear();
     for (size_t i = 0; i < calls_.size();) {
         Chain chain{i, 0, 0, {}};
@@ -576,9 +581,69 @@ const char* Program::check_inputs(char* message, size_t size) const {
     return nullptr;
 }
 
+size_t Program::add_input(const void* data, i64 bytes) {
+    const char* home = static_cast<const char*>(data);
+    Input input{home, bytes, home, {}, {}};
+    for (const Call& c : calls_) {
+        const OpInfo& info = op_info[c.op];
+        for (i32 k = 0; k < info.count; ++k) {
+            if (info.fields[k].kind != Kind::view) continue;
+            const View& v = at<View>(blob_.data() + c.args, info.fields[k]);
+            const char* p = static_cast<const char*>(v.data);
+            if (v.ndim >= 0 && p >= home && p < home + bytes)
+                input.places.emplace_back(c.args + static_cast<size_t>(info.fields[k].offset), p - home);
+        }
+    }
+    inputs_.push_back(std::move(input));
+    find_chained();
+    return inputs_.size() - 1;
+}
+
+void Program::point(std::vector<char>& blob, Input& input, const char* data) {
+    for (const auto& [place, offset] : input.places)
+        reinterpret_cast<View*>(blob.data() + place)->data = const_cast<char*>(data) + offset;
+    for (const auto& [view, offset] : input.chained) view->data = const_cast<char*>(data) + offset;
+}
+
+bool Program::read_from(size_t number, const void* data) {
+    Input& input = inputs_[number];
+    const char* begin = static_cast<const char*>(data);
+    if (begin == input.now) return true;
+    if (begin != input.home) {
+        for (const auto& [first, last] : written_) {
+            if (begin < last && first < begin + input.bytes) return false;
+        }
+    }
+    input.now = begin;
+    point(blob_, input, begin);
+    return true;
+}
+
+// The copies of the inputs' views in the chains.
+void Program::find_chained() {
+    for (Input& input : inputs_) {
+        input.chained.clear();
+        for (Chain& chain : chains_) {
+            for (size_t j = 0; j < chain.count; ++j) {
+                const Call& c = calls_[chain.first + j];
+                for (const auto& [place, offset] : input.places) {
+                    if (place < c.args || place >= c.args + static_cast<size_t>(op_info[c.op].args_bytes)) continue;
+                    char* args = chain.flat.data() + j * kMaxArgsBytes;
+                    input.chained.emplace_back(reinterpret_cast<View*>(args + (place - c.args)), offset);
+                }
+            }
+        }
+    }
+}
+
 void Program::run(u64 key, u64 counter) {
     const i32 threads = num_threads();
-    if (threads != threads_) choose(threads);
+    if (threads != threads_) {
+        // Chains are found for the memory of the record.
+        for (Input& input : inputs_) point(blob_, input, input.home);
+        choose(threads);
+        for (Input& input : inputs_) point(blob_, input, input.now);
+    }
     Ctx ctx{threads, 0, 0, 0};
     cache_sizes(&ctx.l1_bytes, &ctx.l2_bytes, &ctx.l3_bytes);
     for (const SeedSlot& s : seeds_) *reinterpret_cast<Seed*>(blob_.data() + s.at) = Seed{key, counter + s.offset};

@@ -82,6 +82,13 @@ class Program {
     // Runs every call with the random stream at (key, counter). Throws std::bad_alloc before anything has run.
     void run(u64 key, u64 counter);
 
+    // Names `bytes` bytes at `data`, outside the arena, as an input that `read_from` may move; returns its number.
+    size_t add_input(const void* data, i64 bytes);
+
+    // From now on input number `input` is read at `data`. False, with nothing changed, where the step writes into that
+    // memory; its own place never is such a one.
+    bool read_from(size_t input, const void* data);
+
     // Where the byte at a recorded address lives now (the address itself for memory outside the arena).
     void* relocated(const void* address) const;
 
@@ -114,6 +121,14 @@ class Program {
         i64 elements;            // of every array that is not a single number
         std::vector<char> flat;  // the calls' argument structs with one axis each, kMaxArgsBytes apart
     };
+    // An input of the step: where it was recorded, where it is read now, and the places in blob_ that point into it.
+    struct Input {
+        const char* home;
+        i64 bytes;
+        const char* now;
+        std::vector<std::pair<size_t, i64>> places;  // of a View in blob_; bytes from the input's start
+        std::vector<std::pair<View*, i64>> chained;  // of its copies in the chains
+    };
     struct SeedSlot {
         size_t at;  // of the Seed in blob_
         u64 offset;
@@ -122,6 +137,8 @@ class Program {
     void plan(const std::vector<const void*>& kept);
     void choose(i32 threads);
     void find_chains();
+    void find_chained();
+    static void point(std::vector<char>& blob, Input& input, const char* data);
     void run_chain(const Chain& chain, Ctx& ctx) const;
     void run_calls(Ctx& ctx) const;
 
@@ -129,8 +146,10 @@ class Program {
     std::vector<char> blob_;
     std::vector<Chain> chains_;  // in order of their calls
     std::vector<SeedSlot> seeds_;
-    std::vector<Recorder::Buffer> buffers_;  // recorded addresses
-    std::vector<i64> offsets_;               // in the arena; -1: never used
+    std::vector<Input> inputs_;
+    std::vector<std::pair<const char*, const char*>> written_;  // memory outside the arena that calls write
+    std::vector<Recorder::Buffer> buffers_;                     // recorded addresses
+    std::vector<i64> offsets_;                                  // in the arena; -1: never used
     char* arena_ = nullptr;
     void* work_ = nullptr;
     i64 arena_bytes_ = 0, buffer_bytes_ = 0, work_bytes_ = 0;

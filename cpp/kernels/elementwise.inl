@@ -23,6 +23,9 @@ static void binary_row(const F f, const T* __restrict a, i64 as, const T* __rest
     } else if (as == 0 && bs == 1) {
         const T v = *a;
         for (i64 i = 0; i < n; ++i) y[i] = f.at(v, b[i]);
+    } else if (as == 0 && bs == 0) {
+        const T v = f.at(*a, *b);
+        for (i64 i = 0; i < n; ++i) y[i] = v;
     } else {
         T first[kLine], second[kLine];
         for (i64 at = 0; at < n; at += kLine) {

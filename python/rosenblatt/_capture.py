@@ -5,10 +5,10 @@ of the array arguments, values of the others, training and gradient mode) it run
 the kernel calls twice and compares the records, then replays them: forward, backward and update without Python, in an
 arena where buffers share memory by lifetime. Replays give the same bits as eager steps.
 
-Arrays passed in are copied into the program's buffers; parameters and optimiser state are used in place. The learning
-rate and every other number an optimiser passes to its update, the random stream and the step count are read anew at
-each replay. What cannot be replayed is refused with the reason: values read inside the step, arrays computed outside
-`rb.ops`, a number of calls that changes.
+Arrays passed in are read where they lie or copied into the program's buffers; parameters and optimiser state are used
+in place. The learning rate and every other number an optimiser passes to its update, the random stream and the step
+count are read anew at each replay. What cannot be replayed is refused with the reason: values read inside the step,
+arrays computed outside `rb.ops`, a number of calls that changes.
 """
 
 from __future__ import annotations

@@ -403,6 +403,13 @@ def _astype_grad(g: Any, needs: Any, dtype: Any) -> tuple[Any, ...]:
     return (astype(g, dtype),)
 
 
+def _promoted(x: Tensor, a: Array) -> Any:
+    """`a`, which is `x` in another dtype, as a tensor that hangs on `x`."""
+    return record("astype", a, _astype_grad, (x,), (x.dtype,))
+
+
+_core.tape_use({"promoted": _promoted})
+
 # What `_binary` saves for a rule other than the two inputs.
 _BY_SHAPE = frozenset({_add_grad, _sub_grad})
 _BY_RESULT = frozenset({_div_grad, _pow_grad})

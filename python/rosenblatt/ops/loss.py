@@ -11,7 +11,21 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ._common import OUT, Array, Tensor, X, axis_index, cast, contiguous, empty, empty_like, operand, operands, record
+from ._common import (
+    OUT,
+    Array,
+    Tensor,
+    X,
+    axis_index,
+    cast,
+    contiguous,
+    empty,
+    empty_like,
+    kept,
+    operand,
+    operands,
+    record,
+)
 from .elementwise import add, astype, div, exp, greater, greater_equal, mul, neg, square, sub
 from .reduce import mean
 from .reduce import sum as sum_
@@ -257,8 +271,28 @@ def mse_loss(prediction: X, target: Any, *, reduction: str = "mean", sample_weig
 
     sample_weight : of the shape [...] or of its first axes; "mean" divides by its sum.
     """
-    _same_shape("mse_loss", prediction, target)
-    return _reduced("mse_loss", square(sub(prediction, target)), reduction, sample_weight)
+    name = "mse_loss"
+    p, t = operands(name, prediction, target)
+    _same_shape(name, p, t)
+    if reduction not in ("mean", "sum") or sample_weight is not None or not p.size:
+        return _reduced(name, square(sub(prediction, target)), reduction, sample_weight)
+    away, squares, loss = empty_like(p), empty_like(p), empty((), p.dtype)
+    _core.sub(p, t, away)
+    _core.square(away, squares)
+    scale = 1.0 / p.size if reduction == "mean" else 1.0
+    _core.sum(squares.reshape(1, -1, 1), loss.reshape(1, 1), scale)
+    saved = (kept(prediction, p), kept(target, t), away, 2.0 * scale)
+    return record(name, loss, _mse_grad, (prediction, target), saved)
+
+
+def _mse_grad(g: Any, needs: Any, prediction: Any, target: Any, away: Array, scale: float) -> tuple[Any, ...]:
+    if isinstance(g, Tensor):  # taped: from the inputs, which a second pass must reach
+        dp = mul(sub(prediction, target), mul(g, scale))
+        return dp, neg(dp)
+    grads: list[Any] = []
+    for wanted, factor in zip(needs, (scale, -scale), strict=True):
+        grads.append(mul(away, mul(g, factor)) if wanted else None)
+    return tuple(grads)
 
 
 def perceptron_loss(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ._common import Array, Tensor, X, axis_index, operand, operands, record
+from .activation import softplus
 from .elementwise import (
     abs,
     add,
@@ -21,6 +22,7 @@ from .elementwise import (
     equal,
     exp,
     log,
+    log1p,
     maximum,
     minimum,
     mul,
@@ -195,33 +197,13 @@ def squared_hinge_loss(prediction: X, target: Any, *, reduction: str = "mean", s
     return _reduced("squared_hinge_loss", each, reduction, sample_weight)
 
 
-def _log1p_exp(v: Array) -> Array:
-    """log(1 + e**v) for v <= 0, exact also where e**v is far below the rounding of 1."""
-    e = exp(v)
-    u = add(e, 1.0)
-    d = sub(u, 1.0)
-    flat = equal(d, 0.0)
-    return add(div(mul(log(u), e), add(d, flat)), mul(flat, e))
-
-
-def _softplus(x: Any) -> Any:
-    """log(1 + e**x), without overflow; the gradient is sigmoid(x)."""
-    a = operand("softplus", x)
-    y: Array = add(relu(a), _log1p_exp(neg(abs(a))))
-    return record("softplus", y, _softplus_grad, (x,), (x,))
-
-
-def _softplus_grad(g: Any, needs: Any, x: Any) -> tuple[Any, ...]:
-    return (mul(g, sigmoid(x)),)
-
-
 def logistic_loss(prediction: X, target: Any, *, reduction: str = "mean", sample_weight: Any = None) -> X:
     """log(1 + e**(-y s)) for scores s [...] and targets y in {-1, +1} [...] (notes A:2.D).
 
     Raises ValueError for shapes that differ and other targets.
     """
     _bipolar("logistic_loss", _pair("logistic_loss", prediction, target)[1])
-    return _reduced("logistic_loss", _softplus(neg(mul(prediction, target))), reduction, sample_weight)
+    return _reduced("logistic_loss", softplus(neg(mul(prediction, target))), reduction, sample_weight)
 
 
 # --- probabilities
@@ -237,7 +219,7 @@ def bce_with_logits(
     """
     z, t = _pair("bce_with_logits", logits, target)
     _in_unit("bce_with_logits", "targets", t)
-    y: Array = add(sub(relu(z), mul(z, t)), _log1p_exp(neg(abs(z))))
+    y: Array = add(sub(relu(z), mul(z, t)), log1p(exp(neg(abs(z)))))
     inputs = tuple(_promoted("bce_with_logits", logits, target))
     each = record("bce_with_logits", y, _bce_grad, inputs, inputs)
     weights = _binary_weights("bce_with_logits", class_weight, inputs[1])
@@ -327,9 +309,9 @@ def focal_loss(
         raise ValueError(f"focal_loss: expected targets 0 and 1, got values from {t.min()} to {t.max()}")
     gamma = _option("focal_loss", "gamma", gamma, 0.0)
     signed = mul(logits, sub(mul(t, 2.0), 1.0))  # the truth has probability sigmoid(signed)
-    each = _softplus(neg(signed))
+    each = softplus(neg(signed))
     if gamma:
-        each = mul(each, exp(mul(_softplus(signed), -gamma)))
+        each = mul(each, exp(mul(softplus(signed), -gamma)))
     if alpha is not None:
         a = _option("focal_loss", "alpha", alpha, 0.0, 1.0)
         each = mul(each, add(mul(t, 2.0 * a - 1.0), 1.0 - a))
