@@ -56,6 +56,17 @@ def test_binary_counts():
         metrics.recall(t, p, "mean")
     with pytest.raises(ValueError, match=r"confusion_matrix: labels must be in \[0, 2\), got 3"):
         metrics.confusion_matrix([0, 3], [0, 1], 2)
+    with pytest.raises(ValueError, match=r"confusion_matrix: classes must be an integer, got 4\.5"):
+        metrics.confusion_matrix([0, 3], [0, 1], 4.5)
+
+
+@pytest.mark.parametrize("far", [10**5, 2**40, 2**63 - 1])
+def test_counts_of_labels_that_are_far_apart(far):
+    t, p = np.array([0, far, far, 7]), np.array([0, far, 7, 7])
+    near = np.array([0, 2, 2, 1]), np.array([0, 2, 1, 1])
+    for f in (metrics.precision, metrics.recall, metrics.f1_score, metrics.iou):
+        for average in AVERAGES:
+            assert np.array_equal(f(t, p, average), f(*near, average))
 
 
 def test_top_k():
@@ -306,5 +317,7 @@ def test_arguments():
         metrics.accuracy([0, 1], [0.2, 0.8])
     with pytest.raises(ValueError, match="accuracy: expected the truth of at least 0, got -1"):
         metrics.accuracy([-1, 1], [1, 1])
+    with pytest.raises(ValueError, match="roc_auc: there is nothing to measure"):
+        metrics.roc_auc(np.zeros(0, int), np.zeros((0, 0)))
     big = np.full(10, 1e8, np.float32)
     assert metrics.mse(big, big + 8) == 64.0  # computed in float64

@@ -102,6 +102,8 @@ def confusion_matrix(truth: Any, prediction: Any, classes: int | None = None) ->
     t, p = _label_pair("confusion_matrix", truth, prediction)
     most = int(max(t.max(), p.max())) + 1
     c = most if classes is None else classes
+    if isinstance(c, bool) or not isinstance(c, (int, np.integer)):
+        raise ValueError(f"confusion_matrix: classes must be an integer, got {classes!r}")
     if c < most:
         raise ValueError(f"confusion_matrix: labels must be in [0, {c}), got {most - 1}")
     return np.bincount(t * c + p, minlength=c * c).reshape(c, c)
@@ -114,18 +116,19 @@ def _per_class(name: str, truth: Any, prediction: Any, average: str | None) -> t
     """(hits, predicted, actual, support) per class that occurs; one entry for "binary" and "micro"."""
     if average not in _AVERAGES:
         raise ValueError(f"{name}: average must be one of {_AVERAGES}, got {average!r}")
-    m = confusion_matrix(truth, prediction)
+    t, p = _label_pair(name, truth, prediction)
     if average == "binary":
-        if len(m) > 2:
-            raise ValueError(f"{name}: average 'binary' needs labels 0 and 1, got {len(m) - 1}")
-        m = np.pad(m, (0, 2 - len(m)))
-    hits, predicted, actual = m.diagonal(), m.sum(0), m.sum(1)
-    if average == "binary":
-        return hits[1:], predicted[1:], actual[1:], actual[1:]
-    if average == "micro":
-        return hits.sum()[None], predicted.sum()[None], actual.sum()[None], actual.sum()[None]
-    seen = (predicted + actual) > 0
-    return hits[seen], predicted[seen], actual[seen], actual[seen]
+        most = max(int(t.max()), int(p.max()))
+        if most > 1:
+            raise ValueError(f"{name}: average 'binary' needs labels 0 and 1, got {most}")
+        hits, predicted, actual = (np.array([np.count_nonzero(v)]) for v in (t & p, p, t))
+    elif average == "micro":
+        hits, predicted, actual = np.array([np.count_nonzero(t == p)]), np.array([p.size]), np.array([t.size])
+    else:  # by rank among the labels that occur, which may be far apart
+        occurring, rank = np.unique(np.concatenate([t, p]), return_inverse=True)
+        t, p = rank[: t.size], rank[t.size :]
+        hits, predicted, actual = (np.bincount(v, minlength=len(occurring)) for v in (t[t == p], p, t))
+    return hits, predicted, actual, actual
 
 
 def _averaged(values: Array, support: Array, average: str | None) -> Any:
@@ -182,6 +185,7 @@ def roc_auc(truth: Any, scores: Any) -> float:
         t = _labels("roc_auc", "the truth", truth)
         if t.shape != s.shape[:1] or (t.size and t.max() >= s.shape[1]):
             raise ValueError(f"roc_auc: expected {len(s)} labels in [0, {s.shape[1]}), got shape {t.shape}")
+        _some("roc_auc", s)
         return float(np.mean([roc_auc((t == c).astype(np.int64), s[:, c]) for c in range(s.shape[1])]))
     t, s = _binary_scores("roc_auc", truth, s)
     positives = int(t.sum())
