@@ -96,12 +96,16 @@ def test_default_values():
         "weight_decay": 0.0,
     }
     assert optim.AdamW(p).weight_decay == 1e-2
+    for lr in (np.float32(0.5), np.int64(2)):
+        assert optim.SGD(p, lr).lr == lr and type(optim.SGD(p, lr).lr) is float
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda p: optim.SGD(p, -1.0), "SGD: lr must be a number"),
+        (lambda p: optim.SGD(p, np.float32("nan")), "SGD: lr must be a number"),
+        (lambda p: optim.SGD(p, np.bool_(True)), "SGD: lr must be a number"),
         (lambda p: optim.SGD(p, "a"), "SGD: lr"),
         (lambda p: optim.SGD(p, float("nan")), "SGD: lr"),
         (lambda p: optim.SGD(p, True), "SGD: lr"),

@@ -31,7 +31,8 @@ class Common(TypedDict, total=False):
 
 def number(where: str, name: str, value: Any, low: float, high: float = math.inf, closed: bool = False) -> float:
     """`value` as a float in [low, high) ([low, high] when closed). Raises ValueError naming the option."""
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    real = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
+    ok = real and math.isfinite(value)
     if not ok or value < low or value > high or (value == high and not closed):
         raise ValueError(f"{where}: {name} must be a number in [{low}, {high}{']' if closed else ')'}, got {value!r}")
     return float(value)
