@@ -60,7 +60,7 @@ def test_a_tree_comes_back_as_it_was(tmp_path):
         },
         "strided": np.arange(24.0).reshape(4, 6)[::2, ::-3], "big": np.arange(3, dtype=">f4"),
         "none": np.zeros((0, 3)), "point": np.array(3.0), "a/b": np.ones(1), "a": {"b": np.zeros(1)},
-        "nan": np.array([np.nan, -0.0], F32),
+        "nan": np.array([np.nan, -0.0], F32), "__metadata__": np.ones(2),
     }
     path = save_checkpoint(tmp_path / "x" / "y", state)
     assert path == tmp_path / "x" / "y" / "checkpoint-00000001"
@@ -73,7 +73,7 @@ def test_a_tree_comes_back_as_it_was(tmp_path):
     for name, array in state["arrays"].items():
         assert back["arrays"][name].dtype == array.dtype and np.array_equal(back["arrays"][name], array)
         assert back["arrays"][name].flags.writeable
-    for key in ("strided", "none", "point", "a/b", "big"):
+    for key in ("strided", "none", "point", "a/b", "big", "__metadata__"):
         assert back[key].shape == state[key].shape and np.array_equal(back[key], state[key])
     assert back["a"]["b"] == 0 and back["nan"].tobytes() == state["nan"].tobytes()
     json.loads((path / "state.json").read_text(), parse_constant=pytest.fail)  # strict JSON

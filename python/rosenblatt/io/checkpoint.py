@@ -77,7 +77,7 @@ def _pack(value: Any, name: str, arrays: dict[str, Array]) -> Any:
         if array.dtype not in _KINDS:
             raise TypeError(f"save_checkpoint: {name}: arrays of {value.dtype} cannot be saved")
         key = name
-        while key in arrays:
+        while key in arrays or key == "__metadata__":  # which safetensors keeps for itself
             key += "'"
         arrays[key] = array
         return {"$array": key}
