@@ -278,6 +278,13 @@ def test_apply_choice_compose():
     assert np.array_equal(tf.Apply(tf.RandomNoise(), random=True)(x, generator(4)), tf.RandomNoise()(x, generator(4)))
     with pytest.raises(ValueError, match="p < 1"):
         tf.Apply(images.center_crop, p=0.5, options={"size": 4})(x, generator())
+    byte = np.full((1, 4, 4, 3), 200, np.uint8)
+    seen = set()
+    for seed in range(8):  # chosen or not, bytes become values in [0, 1]
+        got = tf.Apply(images.complement, p=0.5)(byte, generator(seed))
+        seen.add((got.dtype.name, *np.rint(255 * np.unique(got)).astype(int).tolist()))
+    assert seen == {("float32", 200), ("float32", 55)}
+    assert tf.Apply(images.complement, p=0.5)(byte[:0], generator()).shape == (0, 4, 4, 3)
     chain = tf.Compose([tf.RandomCrop(8), tf.Apply(images.grayscale)])
     assert chain(x, generator()).shape == (100, 8, 8, 1)
     never = tf.Choice([tf.RandomNoise(), tf.Apply(images.complement)], weights=[0, 1])
@@ -323,6 +330,14 @@ def test_apply_choice_compose():
 def test_wrong_options(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float32, np.float64])
+def test_numbers_of_numpy_are_ranges_like_those_of_python(kind):
+    assert tf.RandomRotation(kind(10)).degrees == (-10, 10)
+    assert tf.RandomTranslation(kind(1)).vertical == (-1, 1)
+    assert tf.ColorJitter(kind(1)).brightness == (0, 2)
+    assert tf.RandomBrightness(kind(2)).factor == (0, 3)
 
 
 def test_wrong_calls():

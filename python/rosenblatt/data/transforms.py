@@ -76,14 +76,14 @@ __all__ = [
 
 def _signed(who: str, name: str, value: Any, high: float = math.inf) -> tuple[float, float]:
     """(low, high) from a pair, or (-value, value) from one number."""
-    if isinstance(value, (int, float)):
+    if isinstance(value, (int, float, np.number)):
         return -number(who, name, value, 0, high), float(value)
     return interval(who, name, value, -high, high)
 
 
 def _around_one(who: str, name: str, value: Any) -> tuple[float, float]:
     """(low, high) from a pair of factors >= 0, or (max(0, 1 - value), 1 + value) from one number."""
-    if isinstance(value, (int, float)):
+    if isinstance(value, (int, float, np.number)):
         value = number(who, name, value, 0)
         return max(0.0, 1 - value), 1 + value
     return interval(who, name, value, 0)
@@ -593,15 +593,16 @@ class Apply:
         if self.p >= 1:
             return run(x)
         chosen = generator.random(len(x)) < self.p
-        if not chosen.any():
+        if not chosen.any() and (np.asarray(x).dtype != np.uint8 or not len(x)):
             return np.array(x)
-        changed = run(x[chosen])
+        changed = run(x[chosen] if chosen.any() else x[:1])  # bytes: for the dtype alone, the same in every batch
         if changed.shape[1:] != x.shape[1:]:
             raise ValueError(f"Apply: expected samples {list(x.shape[1:])} for p < 1, got {list(changed.shape[1:])}")
         y = np.array(x, changed.dtype)
         if np.asarray(x).dtype == np.uint8 and changed.dtype.kind == "f":  # bytes that the function took for images
             y /= changed.dtype.type(255)
-        y[chosen] = changed
+        if chosen.any():
+            y[chosen] = changed
         return y
 
 
