@@ -201,6 +201,11 @@ def agreed():
     assert optimizer.lr == 0.1 / 3
     everywhere(digest(model))
     everywhere(f"{ops.random.stream.key} {ops.random.stream.counter}")
+    last = rb.train.LambdaCallback(on_batch_end=lambda batch, logs: setattr(last.run, "stop", batch == 1))
+    calls.clear()
+    model.fit(x, y, epochs=9, batch_size=8, seed=1, progress=False, callbacks=[last, watch])
+    assert calls == ([0, 1] if GROUP.leads else [])
+    everywhere(digest(model))
     hidden = GROUP.texts(hashlib.sha256(masks[0]).hexdigest(), "a test")
     assert len(set(hidden)) == GROUP.size
     try:

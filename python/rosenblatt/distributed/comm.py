@@ -83,7 +83,7 @@ class Group:
             self.wait(self.talk.Ibcast(data[i : i + _CHUNK], root), what)
 
     def share(self, value: Any, what: str = "a message of process 0") -> Any:
-        """ in every process."""
+        """`value` of process 0, in every process; the others' own is not looked at."""
         packet = np.zeros(_PACKET, np.uint8)
         content = b""
         if self.leads:

@@ -406,7 +406,12 @@ class _Leader(_Messenger):
         super().__init__(parallel)
         for c in callbacks:
             if type(c) is not Progress:  # it only looks
-                self.events |= {e for e in _EVENTS if getattr(type(c), e) is not getattr(Callback, e)}
+                self.events |= {e for e in _EVENTS if _overrides(c, e)}
+
+
+def _overrides(callback: Callback, event: str) -> bool:
+    """Whether it does anything at this event, by its class or by a function of its own (`LambdaCallback`)."""
+    return getattr(getattr(callback, event), "__func__", None) is not getattr(Callback, event)
 
 
 class _Follower(_Messenger):
