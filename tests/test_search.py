@@ -63,6 +63,30 @@ def test_cross_validate():
     assert cross_validate(build, x, y, k=4, epochs=2) == cross_validate(build, x, y, k=4, epochs=2)
 
 
+def test_cross_validation_keeps_the_folds_apart(tmp_path):
+    x, y = blobs()
+
+    def build():
+        return nn.Sequential(nn.Linear(4, 3))
+
+    options = {"k": 4, "epochs": 3, "checkpoint": tmp_path / "c"}
+    plain = cross_validate(build, x, y, k=4, epochs=3)
+    assert cross_validate(build, x, y, **options) == plain
+    assert sorted(f.name for f in (tmp_path / "c").iterdir()) == [f"fold-{i}" for i in range(4)]
+    assert cross_validate(build, x, y, **options, resume=True) == plain
+    weights = np.where(np.arange(len(x)) % 2, 1.0, 0.25)
+    weighted = cross_validate(build, x, y, k=4, epochs=3, sample_weight=weights)
+    by_hand = []
+    for train, held in k_fold(len(x), 4, 0, y):
+        rb.manual_seed(0)
+        model = build()
+        model.fit(x[train], y[train], epochs=3, seed=0, sample_weight=weights[train], progress=False)
+        by_hand.append(model.evaluate(x[held], y[held])["loss"])
+    assert weighted["loss"] == by_hand != plain["loss"]
+    with pytest.raises(ValueError, match=r"cross_validate: sample_weight: expected shape \(60,\), got \(59,\)"):
+        cross_validate(build, x, y, k=4, sample_weight=weights[1:])
+
+
 def test_candidates():
     assert grid({"a": [1, 2], "b": ["x", "y"]}) == [
         {"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}, {"a": 2, "b": "y"},

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,7 +58,9 @@ def cross_validate(
 
     Parameters
     ----------
-    build : () -> Module; optimizer : parameters -> Optimizer, default as in `fit`; options : as in `fit`
+    build : () -> Module; optimizer : parameters -> Optimizer, default as in `fit`
+    options : as in `fit`; sample_weight [N] is that of all examples, with `checkpoint` fold i uses the folder fold-i in
+        it
     stratify : for integer labels [N], spread every class evenly over the folds
 
     Returns {"loss": k values, "accuracy": k values for labels}. The global stream is seeded with `seed` before each
@@ -65,11 +69,21 @@ def cross_validate(
     xs, ys = (v.data if isinstance(v, Tensor) else np.asarray(v) for v in (x, y))
     labels = ys if stratify and ys.ndim == 1 and ys.dtype.kind in "iub" else None
     results: dict[str, list[float]] = {}
-    for train, held in k_fold(len(xs), k, seed, labels):
+    weights, folder = options.pop("sample_weight", None), options.pop("checkpoint", None)
+    ws = weights.data if isinstance(weights, Tensor) else np.asarray(weights)
+    if weights is not None and ws.shape != (len(xs),):
+        raise ValueError(f"cross_validate: sample_weight: expected shape ({len(xs)},), got {ws.shape}")
+    for i, (train, held) in enumerate(k_fold(len(xs), k, seed, labels)):
         stream.seed(seed)
         model = build()
-        chosen = None if optimizer is None else optimizer(model.parameters())
-        fit(model, xs[train], ys[train], **{"seed": seed, "progress": False, "optimizer": chosen, **options})
+        own: Options = {"seed": seed, "progress": False, **options}
+        if optimizer is not None:
+            own["optimizer"] = optimizer(model.parameters())
+        if weights is not None:
+            own["sample_weight"] = ws[train]
+        if folder is not None:
+            own["checkpoint"] = Path(os.fspath(folder)) / f"fold-{i}"
+        fit(model, xs[train], ys[train], **own)
         for name, value in evaluate(
             model, xs[held], ys[held], loss=options.get("loss"), task=options.get("task")
         ).items():
