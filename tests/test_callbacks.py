@@ -122,6 +122,20 @@ def test_reduce_on_plateau():
     assert go([1, 0.95, 0.9], factor=0.5, patience=2, min_delta=0.2) == [8, 8, 4]
 
 
+def test_reduce_on_plateau_keeps_the_ratio_of_the_groups():
+    model, (x, y) = network(), data()
+    groups = [{"params": model[0].parameters(), "lr": 0.5}, {"params": model[1].parameters(), "lr": 0.125}]
+    opt = optim.SGD(groups)
+    reduce = ReduceLROnPlateau("v", factor=0.5, patience=1, min_lr=0.05)
+    fit(model, x, y, epochs=5, optimizer=opt, callbacks=[Script(v=[1] * 5), reduce], progress=False, seed=0)
+    assert [g["lr"] for g in opt.param_groups] == [0.05, 0.05]
+    fit(model, x, y, epochs=2, optimizer=opt, callbacks=[Script(v=[1] * 2), reduce], progress=False, seed=0)
+    assert [g["lr"] for g in opt.param_groups] == [0.05, 0.05]
+    opt.param_groups[0]["lr"], opt.param_groups[1]["lr"] = 0.5, 0.125
+    fit(model, x, y, epochs=2, optimizer=opt, callbacks=[Script(v=[1] * 2), reduce], progress=False, seed=0)
+    assert [g["lr"] for g in opt.param_groups] == [0.25, 0.0625]
+
+
 def test_learning_rate_scheduler():
     seen = []
     watch = LambdaCallback(on_batch_begin=lambda batch: seen.append(watch.run.optimizer.lr))

@@ -171,10 +171,11 @@ class ModelCheckpoint(Callback):
 
 
 class ReduceLROnPlateau(Callback):
-    """Multiplies the learning rate by `factor` when `monitor` has not improved for `patience` epochs.
+    """Multiplies the learning rate of every parameter group by `factor` when `monitor` has not improved for `patience`
+    epochs.
 
-    min_delta : what counts as an improvement; cooldown : epochs after a cut in which nothing is counted; min_lr : the
-    rate never falls below it. Raises ValueError for options out of range, KeyError when `monitor` is not logged.
+    min_delta : what counts as an improvement; cooldown : epochs after a cut in which nothing is counted; min_lr : no
+    rate falls below it. Raises ValueError for options out of range, KeyError when `monitor` is not logged.
     """
 
     def __init__(
@@ -204,9 +205,11 @@ class ReduceLROnPlateau(Callback):
             self._monitor.best, self._wait = value, 0
         elif not self._rest:
             self._wait += 1
-            optimizer = self.run.optimizer
-            if self._wait >= self.patience and optimizer.lr > self.min_lr:
-                optimizer.lr = max(optimizer.lr * self.factor, self.min_lr)
+            groups = [g for g in self.run.optimizer.param_groups if g["lr"] > self.min_lr]
+            if self._wait >= self.patience and groups:
+                for group in groups:
+                    group["lr"] = max(group["lr"] * self.factor, self.min_lr)
+                    group.pop("initial_lr", None)  # what schedules started from
                 self._wait, self._rest = 0, self.cooldown
 
     def state_dict(self) -> dict[str, Any]:
