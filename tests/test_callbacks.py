@@ -223,6 +223,26 @@ def test_csv_log_of_a_resumed_run_has_every_epoch_once(tmp_path):
     assert [r[0] for r in rows(file)] == ["epoch", "1", "2", "3", "4", "5", "6"]
 
 
+def test_csv_log_that_was_appended_to_is_resumed_without_what_came_after_the_checkpoint(tmp_path):
+    file = tmp_path / "log.csv"
+    run(CSVLogger(file), epochs=2)
+
+    class Crash(Callback):
+        def __init__(self, crashes):
+            self.crashes = crashes
+
+        def on_epoch_end(self, epoch, logs):
+            if self.crashes:
+                raise RuntimeError
+
+    options = {"checkpoint": tmp_path / "c", "checkpoint_steps": 1, "epochs": 3, "resume": True}
+    with pytest.raises(RuntimeError):  # the checkpoint lies in the first epoch, whose line is written
+        run(CSVLogger(file, append=True), Crash(True), **options)
+    assert [r[0] for r in rows(file)] == ["epoch", "1", "2", "1"]
+    run(CSVLogger(file, append=True), Crash(False), **options)
+    assert [r[0] for r in rows(file)] == ["epoch", "1", "2", "1", "2", "3"]
+
+
 # --- ends
 
 

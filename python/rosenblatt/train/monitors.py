@@ -251,20 +251,21 @@ class CSVLogger(Callback):
         self._keys, self._size = [], None
 
     def _open(self, logs: Logs) -> TextIO:
-        if self._size is not None:
-            file = open(self.path, "r+", newline="", encoding="utf-8")  # noqa: SIM115 (closed in on_train_end)
-            file.truncate(self._size)
-            file.seek(0, os.SEEK_END)
-            return file
-        there = self.append and self.path.exists() and self.path.stat().st_size > 0
-        file = open(self.path, "a" if self.append else "w", newline="", encoding="utf-8")  # noqa: SIM115
-        self._keys = list(logs)
-        if there:
+        if self._size:
+            os.truncate(self.path, self._size)
+        kept = self._written() if self._size is None else self._size
+        file = open(self.path, "a" if kept else "w", newline="", encoding="utf-8")  # noqa: SIM115 (see on_train_end)
+        if kept and not self._keys:
             with open(self.path, newline="", encoding="utf-8") as old:
                 self._keys = next(csv.reader(old, delimiter=self.separator))[1:]
-        else:
+        elif not kept:
+            self._keys = list(logs)
             csv.writer(file, delimiter=self.separator).writerow(["epoch", *self._keys])
         return file
+
+    def _written(self) -> int:
+        """Bytes of the file that a new run keeps."""
+        return self.path.stat().st_size if self.append and self.path.exists() else 0
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         if self._file is None:
@@ -282,7 +283,7 @@ class CSVLogger(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         if self._file is None:
-            return {"size": self._size, "keys": self._keys}
+            return {"size": self._written() if self._size is None else self._size, "keys": self._keys}
         os.fsync(self._file.fileno())
         return {"size": self.path.stat().st_size, "keys": self._keys}
 
