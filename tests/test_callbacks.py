@@ -486,6 +486,16 @@ def test_optimisers_that_evaluate_the_loss_themselves():
         assert history.history["loss"][0] > 1 > history.last("loss")
 
 
+def test_a_search_without_gradients_trains():
+    x = np.linspace(-1, 1, 9).reshape(9, 1)
+    model = nn.Sequential(nn.Linear(1, 1)).astype(np.float64)
+    search = optim.GeneticSearch(model.parameters(), population=30, scale=0.3, spread=3.0, seed=1)
+    history = fit(model, x, 3 * x - 2, batch_size=9, epochs=60, optimizer=search, progress=False)
+    assert model[0].weight.data[0, 0] == pytest.approx(3, abs=0.3)
+    assert model[0].bias.data[0] == pytest.approx(-2, abs=0.3)
+    assert model[0].weight.grad is None and history.last("loss") < history.history["loss"][0]
+
+
 # --- the loader
 
 
