@@ -595,6 +595,12 @@ def test_an_error_in_augment_comes_at_its_batch():
     assert set(threading.enumerate()) == before
 
 
+def test_an_augmentation_keeps_the_number_of_examples():
+    loader = Loader(np.zeros((8, 2)), np.zeros(8), 4, augment=lambda batch, rng: batch[:1])
+    with pytest.raises(ValueError, match=r"augment: expected x for 4 examples, got shape \(1, 2\)"):
+        next(iter(loader))
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [

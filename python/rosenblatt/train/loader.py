@@ -119,6 +119,8 @@ class Loader:
             else:
                 xb = self.augment(xb, rng)
             xb = self._like_x(xb)
+            if xb.shape[:1] != yb.shape[:1]:
+                raise ValueError(f"augment: expected x for {len(yb)} examples, got shape {xb.shape}")
         return (xb, yb) if self.weights is None else (xb, yb, self.weights[part])
 
     def stream(self, stop: int | None = None) -> Generator[Batch, None, None]:
