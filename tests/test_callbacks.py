@@ -402,6 +402,7 @@ def test_a_batch_without_weight_changes_nothing():
         ({"sample_weight": -np.ones(12)}, "sample_weight: expected finite weights of at least 0"),
         ({"sample_weight": np.full(12, np.nan)}, "sample_weight: expected finite"),
         ({"sample_weight": np.zeros(12)}, "every example has weight 0"),
+        ({"sample_weight": np.arange(12) // 8, "validation_split": 0.5}, "every example has weight 0"),
         ({"class_weight": {0: -1.0}}, r"fit: class_weight\[0\]: expected a weight of at least 0, got -1.0"),
         ({"class_weight": {"a": 1.0}}, "class_weight: a label must be an integer"),
         ({"validation_split": 1.0}, r"validation_split must be in \[0, 1\), got 1.0"),

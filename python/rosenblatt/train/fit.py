@@ -196,8 +196,6 @@ def _example_weights(classes: Mapping[int, float] | None, samples: Any, y: Array
         for label, value in classes.items():
             chosen = y == whole("fit", "class_weight: a label", label, 0)  # [N]
             weights[chosen] *= _weight(f"fit: class_weight[{label}]", value)
-    if not weights.any():
-        raise ValueError("fit: every example has weight 0")
     return weights
 
 
@@ -338,6 +336,8 @@ def fit(
         cut = _split("fit", n, validation_split)
         validation_data, xs, ys = (xs[cut:], ys[cut:]), xs[:cut], ys[:cut]
         ws = None if ws is None else ws[:cut]
+    if ws is not None and not ws.any():
+        raise ValueError("fit: every example has weight 0")
     if optimizer is None:
         optimizer = Adam(model.parameters())
     saver = None
