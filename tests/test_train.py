@@ -445,6 +445,10 @@ def test_evaluate():
         got = model.evaluate(x, y, loss=loss)
         assert got["loss"] == pytest.approx(want, rel=1e-5) and got["accuracy"] == (p.argmax(1) == y).mean()
     assert model.evaluate(x, y, batch_size=3)["loss"] == pytest.approx(want, rel=1e-5)
+    wanted = np.random.default_rng(1).standard_normal(p.shape).astype(np.float32)
+    squares = (p - wanted) ** 2
+    for loss, want in (("mean", squares.mean()), ("none", squares.mean()), ("sum", squares.sum() / 10)):
+        assert model.evaluate(x, wanted, loss=nn.MSELoss(loss))["loss"] == pytest.approx(want, rel=1e-5)
     with pytest.raises(ValueError, match="evaluate: there are no examples"):
         model.evaluate(x[:0], y[:0])
     with pytest.raises(ValueError, match="evaluate: expected y for 10 examples"):

@@ -18,7 +18,7 @@ from ..ops.random import stream
 from ..optim import Optimizer
 from ..tensor import Array, Tensor
 from .callbacks import History
-from .fit import _default_loss, _inputs, _targets, fit
+from .fit import _default_loss, _inputs, _targets, fit, mean_loss
 from .fit import evaluate as evaluate_model
 from .loader import whole
 
@@ -251,5 +251,4 @@ class Ensemble(Module):
             return self._scores(joined, y[known])
         loss = _default_loss(y) if loss is None else loss
         targets = _targets("Ensemble", y[known], len(joined), loss, joined.dtype)
-        value = float(np.asarray(loss(Tensor(joined), targets).data).sum())
-        return {"loss": value if loss.reduction == "mean" else value / len(joined)}
+        return {"loss": mean_loss(loss, joined, targets)}

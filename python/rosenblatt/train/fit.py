@@ -117,6 +117,13 @@ def evaluate(
     return _evaluate(predict, model, x, y, loss, batch_size, task)
 
 
+def mean_loss(loss: Loss, out: Array, target: Array) -> float:
+    """The loss per example of all outputs: a sum counts by their number, single losses by their mean."""
+    with no_grad():
+        losses = np.asarray(loss(wrap(out), target).data)
+    return float(losses.sum()) / len(target) if loss.reduction == "sum" else float(losses.mean())
+
+
 def _evaluate(
     forward: Callable[[Module, Any, int], Array], model: Module, x: Any, y: Any, loss: Loss | None, batch_size: int,
     task: str | None,
@@ -130,11 +137,7 @@ def _evaluate(
     out = forward(model, array, batch_size)
     y = y if kind is None else kind.targets(y, out.shape, out.dtype)
     target = _targets("evaluate", y, len(array), loss, array.dtype)
-    with no_grad():
-        value = float(np.asarray(loss(wrap(out), target).data).sum())
-    if loss.reduction != "mean":
-        value /= len(array)
-    result = {"loss": value}
+    result = {"loss": mean_loss(loss, out, target)}
     if kind is not None:
         result[kind.metric] = kind.score(out, target)
     elif loss.classifies and target.dtype.kind == "i":
