@@ -557,6 +557,15 @@ def test_trainer_resumes_to_the_bit(tmp_path):
     opt = OPTIMIZERS["sgd"](model.parameters())
     with pytest.raises(KeyError, match="the step must return 'loss'"):
         Trainer(model, opt, Loader(x, y), progress=False).run(lambda xb, yb: {}, 1)
+    used, values = Loader(x, y, 4, seed=4), []
+    next(iter(used))
+    for loader in (used, Loader(x, y, 4, seed=4)):  # a run begins with the first batch, also of a loader in use
+        values.append([])
+        Trainer(model, opt, loader, progress=False).run(
+            lambda xb, yb: values[-1].append(xb.tobytes()) or {"loss": 0.0}, 2
+        )
+        assert loader.position == 2 * len(loader)
+    assert values[0] == values[1]
     with pytest.raises(TypeError, match="part 'p' has no state_dict"):
         Trainer(model, opt, Loader(x, y), parts={"p": 3})
     with pytest.raises(CheckpointError, match="expected the parts"):

@@ -24,7 +24,7 @@ class Trainer:
     Parameters
     ----------
     model, optimizer : saved with checkpoints and shown to callbacks
-    loader : gives the batches; its seed decides their order
+    loader : gives the batches from its first one on; its seed decides their order
     parts : further things to save, by name: modules, optimisers, anything with `state_dict` and `load_state_dict`
     callbacks, progress, checkpoint, checkpoint_every, checkpoint_steps, checkpoint_keep : as in `fit`
 
@@ -82,6 +82,8 @@ class Trainer:
                     c.on_train_begin()
                 if saved is not None:
                     state.restore(saved, watchers)
+                else:
+                    self.loader.position = 0
                 source = self.loader.stream(epochs * run.batches)
                 try:
                     while run.epoch < epochs and not run.stop:
