@@ -223,6 +223,16 @@ def test_errors_in_callbacks_reach_the_caller_and_end_the_run():
         model.fit(x, y, callbacks=[log, Fail()], progress=False)
     assert log.events[-1] == "end" and not model.training
 
+    class FailAtTheEnd(Callback):
+        def on_train_end(self):
+            raise RuntimeError("at the end")
+
+    log = Log()
+    with pytest.raises(RuntimeError, match="at the end") as caught:
+        model.fit(x, y, callbacks=[Fail(), FailAtTheEnd(), log], progress=False)
+    assert log.events[-1] == "end"  # the callback that holds a file open closes it
+    assert str(caught.value.__context__) == "mine"
+
 
 def test_keep_best():
     x, y = blobs(30)

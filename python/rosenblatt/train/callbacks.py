@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,17 @@ class Callback:
         """Take back what `state_dict` returned. Raises KeyError or ValueError for a state of another kind."""
         if state:
             raise ValueError(f"{type(self).__name__}: expected no state, got {sorted(state)}")
+
+
+def end_training(callbacks: Sequence[Callback]) -> None:
+    """Calls every `on_train_end`, in order, also after one that raises; of several errors the last one has the others
+    as its context."""
+    for i, c in enumerate(callbacks):
+        try:
+            c.on_train_end()
+        except BaseException:
+            end_training(callbacks[i + 1 :])
+            raise
 
 
 @dataclass

@@ -25,7 +25,7 @@ from ..nn.tasks import Task, for_task
 from ..ops.random import stream
 from ..optim import LBFGS, Adam, ConjugateGradient, GeneticSearch, Nesterov, Optimizer
 from ..tensor import Array, Tensor, float_array, wrap
-from .callbacks import Callback, History, Run
+from .callbacks import Callback, History, Run, end_training
 from .captured import captured_forward, captured_step
 from .loader import Augment, Loader, whole
 from .progress import Progress
@@ -416,8 +416,7 @@ def fit(
             parallel.interrupted()
     finally:
         model.train(mode)
-        for c in started:
-            c.on_train_end()
+        end_training(started)
     if parallel is not None:
         parallel.send_changed_weights()
     if state.best_state is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from ..nn.module import Module
 from ..optim import Optimizer
 from ..tensor import Tensor
-from .callbacks import Callback, History, Run
+from .callbacks import Callback, History, Run, end_training
 from .loader import Loader, whole
 from .progress import Progress
 from .state import Progression, Saver, deferred_signals
@@ -105,8 +105,7 @@ class Trainer:
             run.history.interrupted = True
         finally:
             self.model.train(mode)
-            for c in started:
-                c.on_train_end()
+            end_training(started)
         return run.history
 
     def _epoch(
