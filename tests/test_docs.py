@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 import runpy
 import shlex
@@ -165,15 +166,27 @@ def test_api_page_is_current(capsys):
     gen_api = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(gen_api)
     assert text(ROOT / "docs" / "api.md") == gen_api.page(), "run python tools/gen_api.py"
-    for module in (rb, rb.ops, rb.nn, rb.nn.init, rb.optim, rb.train, rb.data, rb.models, rb.io, rb.viz):
+    for module in public_modules():
         assert module.__name__ in gen_api.MODULES
 
 
-def test_public_names_are_mentioned():
-    page = text(ROOT / "docs" / "api.md")
-    for module in (rb, rb.ops, rb.nn, rb.optim, rb.train):
+def public_modules():
+    """The package and every module that it names or that they name."""
+    found, ahead = [], [rb]
+    for module in ahead:
+        found.append(module)
+        named = [getattr(module, name) for name in module.__all__]
+        ahead += [m for m in named if inspect.ismodule(m) and m not in ahead]
+    return found
+
+
+def test_public_names_are_mentioned_and_described():
+    parts = dict(re.findall(r"^## (rosenblatt\S*)\n(.*?)(?=^## |\Z)", text(ROOT / "docs" / "api.md"), re.M | re.S))
+    for module in public_modules():
         for name in module.__all__:
-            assert re.search(rf"^\| `{name}[(`]", page, re.M), f"{module.__name__}.{name}"
+            assert re.search(rf"^\| `{name}[(`]", parts[module.__name__], re.M), f"{module.__name__}.{name}"
+            value = getattr(module, name)
+            assert not callable(value) or inspect.getdoc(value), f"{module.__name__}.{name}"
 
 
 def anchor(heading: str) -> str:

@@ -18,11 +18,14 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "api.md"
 MODULES = {
     "rosenblatt": "The package itself, `import rosenblatt as rb`.",
     "rosenblatt.ops": "Operations on NumPy arrays (no tape) and tensors (taped); the same kind comes back.",
+    "rosenblatt.fft": "Fourier transforms of NumPy arrays, with NumPy's names.",
     "rosenblatt.nn": "Layers, losses, `Module`.",
     "rosenblatt.nn.init": "Initialisers; their names go into `weight_init=`.",
     "rosenblatt.optim": "Optimisers.",
     "rosenblatt.train": "Fitting, evaluation, callbacks, `summary`.",
+    "rosenblatt.metrics": "Figures of merit, computed in float64.",
     "rosenblatt.data": "Data sets, file formats, augmentation. Nothing is downloaded.",
+    "rosenblatt.data.augment": "Random affine maps, resizing.",
     "rosenblatt.data.images": "Operations on images: plain functions.",
     "rosenblatt.data.transforms": "Random operations on batches, for `fit(augment=...)`.",
     "rosenblatt.data.audio": "Operations on sounds.",
@@ -31,7 +34,7 @@ MODULES = {
     "rosenblatt.data.generate": "Generated data sets.",
     "rosenblatt.models": "Networks by name.",
     "rosenblatt.io": "Weights on disk.",
-    "rosenblatt.viz": "The training report.",
+    "rosenblatt.viz": "Plots and the training report.",
 }
 HEAD = """# Public names
 
