@@ -79,6 +79,17 @@ def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
             "wrong": not worst <= case.tol}  # fmt: skip
 
 
+def abouts(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """What each library that ran says about itself, taken out of the reports."""
+    found: dict[str, Any] = {}
+    for record in records:
+        for name, reports in record["libraries"].items():
+            for report in reports.values():
+                if "about" in report:
+                    found[name] = report.pop("about")
+    return found
+
+
 def cells(report: dict[str, Any], best_form: bool = False) -> list[str]:
     """Peak and growth in MiB."""
     if "peak" not in report:
@@ -136,7 +147,10 @@ def main(arguments: list[str] | None = None) -> int:
                 if why := report.get("error", report.get("absent")):
                     print(f"{r['name']}: {library} {variant}: {why}", file=sys.stderr)
     if options.json:
-        result = {"commit": machine.commit(), "machine": machine.describe(), "steps": options.steps, "runs": records}
+        result = {
+            "commit": machine.commit(), "machine": machine.describe(), "threads": options.threads,
+            "steps": options.steps, "libraries": abouts(records), "runs": records,
+        }  # fmt: skip
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(result, indent=1) + "\n")
     failed = not records or any(r["wrong"] or "peak" not in r["libraries"]["ours"].get("captured", {}) for r in records)

@@ -22,7 +22,11 @@ from typing import Any
 import numpy as np
 
 import rosenblatt as rb
-from rosenblatt import Tensor, ops
+from rosenblatt import Tensor, _core, ops
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from peers import machine
 
 F32 = np.float32
 CHAIN = 16
@@ -178,7 +182,11 @@ def main(arguments: list[str] | None = None) -> int:
         target = f"   (target {TARGETS[name]:g})" if name in TARGETS else ""
         print(f"{name:34} {found[name]:8.1f} us{target}")
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        result = {
+            "commit": machine.commit(), "machine": machine.describe(), "threads": rb.get_num_threads(),
+            "level": _core.config()["isa"], "microseconds": found,
+        }  # fmt: skip
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
 

@@ -52,7 +52,20 @@ def difference(a: list[float], b: list[float]) -> float:
         return math.inf
     scale = max((abs(v) for v in b[:2]), default=0.0) or 1.0
     worst = max((abs(x - y) for x, y in zip(a, b, strict=True)), default=0.0) / scale
-    return worst if all(map(math.isfinite, a)) and math.isfinite(worst) else math.inf
+    return worst if all(map(math.isfinite, [*a, *b, worst])) else math.inf
+
+
+def differences(checks: dict[tuple[str, str], list[float]]) -> dict[str, float]:
+    """The largest difference of any form of ours from any form of each library, by library.
+
+    Under "ours" that of our own forms from the first of them, where there are several: the fastest one is the figure.
+    """
+    mine = [c for (name, _), c in checks.items() if name == "ours"]
+    worst: dict[str, float] = {}
+    for (name, _), theirs in checks.items():
+        for form in mine[1:] if name == "ours" else mine:
+            worst[name] = max(worst.get(name, 0.0), difference(form, theirs))
+    return worst
 
 
 def run_case(case: Case, workers: dict[str, Worker], rounds: int, seconds: float) -> dict[str, Any]:
@@ -108,12 +121,7 @@ def run_case(case: Case, workers: dict[str, Worker], rounds: int, seconds: float
         if timed and "error" not in entry:
             fastest = min(timed, key=lambda v: timed[v])
             entry.update(entry["variants"][fastest], best=fastest)
-    ours = next((c for (name, _), c in checks.items() if name == "ours"), None)
-    worst = {
-        name: max(difference(ours, c) for (n, _), c in checks.items() if n == name)
-        for name in libraries
-        if ours is not None and name != "ours" and any(n == name for n, _ in checks)
-    }
+    worst = differences(checks)
     return {"family": case.family, "name": case.name, "flops": case.flops, "read": case.read,
             "written": case.written, "tol": case.tol, "bars": case.bars, "difference": worst,
             "wrong": any(not d <= case.tol for d in worst.values()), "libraries": libraries}  # fmt: skip
@@ -232,7 +240,7 @@ def verdict(records: list[dict[str, Any]], peers: list[str]) -> str:
 
 
 def run_cpp(build: Path, threads: int, filter: str, quick: bool) -> list[dict[str, Any]]:
-    """Runs every bench* program under `build`; what Google Benchmark reports, with the program and the threads."""
+    """Runs every bench* program under `build`; what Google Benchmark reports, with program, threads, level and peak."""
     programs = sorted(
         p for p in build.rglob("bench*") if p.is_file() and os.access(p, os.X_OK) and p.suffix in ("", ".exe")
     )
@@ -246,18 +254,21 @@ def run_cpp(build: Path, threads: int, filter: str, quick: bool) -> list[dict[st
             command.append(f"--benchmark_filter={'.*'.join(map(re.escape, filter.split()))}")
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
         try:
-            found = json.loads(done.stdout)["benchmarks"]
-        except (json.JSONDecodeError, KeyError):
+            answer = json.loads(done.stdout)
+            found, context = answer["benchmarks"], answer["context"]
+            facts = {"program": program.name, "rb_threads": threads, "rb_level": context["level"],
+                     "rb_peak_gflops": float(context["peak_gflops"])}  # fmt: skip
+        except (KeyError, ValueError):
             last = " ".join(done.stderr.strip().splitlines()[-1:])
             print(f"{program.name}: status {done.returncode}, no result {last}".rstrip(), file=sys.stderr)
             continue
-        records += [{**b, "program": program.name, "rb_threads": threads} for b in found]
+        records += [b | facts for b in found]
     return records
 
 
 _NS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
 _COMMON = {"family_index", "per_family_instance_index", "repetitions", "repetition_index", "threads", "iterations",
-           "real_time", "cpu_time", "rb_threads"}  # fmt: skip
+           "real_time", "cpu_time", "rb_threads", "rb_peak_gflops"}  # fmt: skip
 
 
 def cpp_table(records: list[dict[str, Any]]) -> str:

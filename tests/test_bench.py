@@ -21,6 +21,8 @@ import run  # noqa: E402
 from peers.cases import FAMILIES, Case, Conv, cases, train_arrays  # noqa: E402
 from peers.client import Worker  # noqa: E402
 
+from rosenblatt import _core  # noqa: E402
+
 
 def bench(*arguments: str, script: str = "run.py", **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -47,6 +49,7 @@ def test_result_file(result: Path) -> None:
     data = json.loads(result.read_text())
     assert data["schema"] == run.SCHEMA and data["machine"]["cpu"] and data["commit"]
     assert set(data["libraries"]) == {"ours", "numpy", "jax"} and "absent" in data["libraries"]["jax"]
+    assert data["libraries"]["ours"]["config"]["isa"] == _core.config()["isa"]
     assert {c["family"] for c in data["cases"]} == {"gemm", "train"}
     for case in data["cases"]:
         assert not case["wrong"]
@@ -157,7 +160,10 @@ def test_memory(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "absent" in done.stdout and "No such file" in done.stderr
-    (record,) = json.loads(path.read_text())["runs"]
+    written = json.loads(path.read_text())
+    ours = written["libraries"]["ours"]
+    assert written["threads"] == ours["threads"] == 1 and ours["config"]["isa"] == _core.config()["isa"]
+    (record,) = written["runs"]
     for report in record["libraries"]["ours"].values():
         assert report["peak"] >= report["imported"] + report["grown"] > report["imported"] > 10 << 20
     assert set(record["libraries"]["ours"]) == {"eager", "captured"} and not record["wrong"]
@@ -190,6 +196,34 @@ def test_difference() -> None:
     for bad in ([math.nan, 0.0], [math.inf, 0.0], [1.0]):
         assert run.difference(bad, [1.0, 0.0]) == math.inf
     assert run.difference([1.0, 0.0], [math.nan, 0.0]) == math.inf
+    assert run.difference([1.0, 0.0, 1.0], [1.0, 0.0, math.nan]) == math.inf
+
+
+@pytest.mark.quick
+def test_every_form_of_ours_is_compared() -> None:
+    right, wrong = [1.0, 0.0], [1.0, 0.5]
+    forms = {("ours", "eager"): right, ("ours", "captured"): right, ("torch", ""): right, ("torch", "fused"): right}
+    assert run.differences(forms) == {"ours": 0.0, "torch": 0.0}
+    assert run.differences({**forms, ("ours", "captured"): wrong}) == {"ours": 0.5, "torch": 0.5}
+    assert run.differences({**forms, ("torch", "fused"): wrong}) == {"ours": 0.0, "torch": 0.5}
+    assert run.differences({("ours", ""): right}) == run.differences({("torch", ""): right}) == {}
+
+
+@pytest.mark.quick
+def test_figures_of_the_programs_carry_threads_level_and_peak(tmp_path: Path) -> None:
+    answer = {
+        "context": {"level": "avx2", "rb_threads": "2", "peak_gflops": "117.5"},
+        "benchmarks": [{"name": "gemm/64", "real_time": 3.0, "time_unit": "us", "gflops": 2.0}],
+    }
+    program = tmp_path / "bench_some"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(answer)}\nEND\n")
+    program.chmod(0o755)
+    (tmp_path / "bench_none").write_text("#!/bin/sh\necho '{}'\n")
+    (tmp_path / "bench_none").chmod(0o755)
+    (record,) = run.run_cpp(tmp_path, 2, "", True)
+    facts = {"program": "bench_some", "rb_threads": 2, "rb_level": "avx2", "rb_peak_gflops": 117.5}
+    assert record == answer["benchmarks"][0] | facts
+    assert run.cpp_table([record]).splitlines()[1].split() == ["gemm/64", "3.00", "gflops=2"]
 
 
 @pytest.mark.quick

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import rosenblatt as rb
-from rosenblatt import Tensor, ops
+from rosenblatt import Tensor, _core, ops
 
 pytestmark = pytest.mark.quick
 F32 = np.float32
@@ -108,7 +108,9 @@ def test_the_script_runs(bench, tmp_path, capsys):
     finally:
         rb.set_num_threads(before)
     out = capsys.readouterr().out
-    found = json.loads((tmp_path / "o.json").read_text())
+    written = json.loads((tmp_path / "o.json").read_text())
+    found = written["microseconds"]
+    assert (written["threads"], written["level"]) == (1, _core.config()["isa"]) and written["machine"]["cpu"]
     for name in [*bench.op_cases(), *bench.whole_cases()]:
         assert name in out
     assert len(found) == 2 * len(bench.op_cases()) + len(bench.whole_cases()) and min(found.values()) > 0

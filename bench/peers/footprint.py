@@ -6,6 +6,7 @@
 `imported` : resident bytes once the library is imported and set to THREADS threads
 `grown`    : the most that was resident from then on, less `imported`: weights, batches, state, graph, recording
 `peak`     : the most that was resident in the life of the process
+`about`    : the library's version, threads and configuration
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def main(library: str, threads: int, steps: int, variant: str) -> None:
     except ImportError as error:
         json.dump({"absent": str(error)}, answer)
         return
-    module.start(threads)
+    about = module.start(threads)
     case = Case(**json.load(sys.stdin))
     makers = getattr(module, "TRAINERS", {}).get(case.kind, lambda case: {})(case)
     if variant == "?":
@@ -55,6 +56,7 @@ def main(library: str, threads: int, steps: int, variant: str) -> None:
     made.finish()
     after = _status("VmHWM")
     facts = {"imported": imported, "grown": after - imported, "peak": max(before, after), "losses": losses}
+    facts["about"] = about
     json.dump(facts, answer)
 
 
