@@ -11,10 +11,13 @@ import pytest
 import rosenblatt as rb
 from rosenblatt import Tensor, nn, ops
 
-torch = pytest.importorskip("torch")
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
 
 
-def nchw(a):
+def nchw(torch, a):
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(a, -1, 1)))
 
 
@@ -31,9 +34,9 @@ def drawn(rng, count):
     return x, kernel, stride, padding, bool(rng.integers(2))
 
 
-def agree(ours, theirs, x, rng):
+def agree(torch, ours, theirs, x, rng):
     """Values, input gradients, and indices where there are any."""
-    a, b = Tensor(x, requires_grad=True), nchw(x).requires_grad_()
+    a, b = Tensor(x, requires_grad=True), nchw(torch, x).requires_grad_()
     y, z = ours(a), theirs(b)
     if isinstance(y, tuple):
         assert np.array_equal(y[1], nhwc(z[1]))
@@ -42,12 +45,12 @@ def agree(ours, theirs, x, rng):
     np.testing.assert_allclose(y.data, nhwc(z), rtol=1e-12, atol=1e-12)
     g = rng.standard_normal(y.shape)
     y.backward(g)
-    z.backward(nchw(g))
+    z.backward(nchw(torch, g))
     np.testing.assert_allclose(a.grad.data, nhwc(b.grad), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_torch(count):
+def test_torch(torch, count):
     rng = np.random.default_rng(count)
     checked = 0
     for _ in range(25):
@@ -57,48 +60,59 @@ def test_torch(count):
         size = tuple(int(n) for n in rng.integers(1, 7, count))
         try:
             theirs = getattr(torch.nn, f"MaxPool{count}d")(kernel, stride, padding, dilation, True, ceil_mode)
-            theirs(nchw(x))
+            theirs(nchw(torch, x))
         except RuntimeError:  # too small
             continue
         checked += 1
-        agree(getattr(nn, f"MaxPool{count}d")(kernel, stride, padding, dilation, True, ceil_mode), theirs, x, rng)
+        ours = getattr(nn, f"MaxPool{count}d")(kernel, stride, padding, dilation, True, ceil_mode)
+        agree(torch, ours, theirs, x, rng)
         one = {"ceil_mode": ceil_mode, "count_include_pad": include}
-        agree(getattr(nn, f"AvgPool{count}d")(kernel, stride, padding, **one),
+        agree(torch, getattr(nn, f"AvgPool{count}d")(kernel, stride, padding, **one),
               getattr(torch.nn, f"AvgPool{count}d")(kernel, stride, padding, **one), x, rng)  # fmt: skip
         name = f"AdaptiveAvgPool{count}d"
-        agree(getattr(nn, name)(size), getattr(torch.nn, name)(size), x, rng)
+        agree(torch, getattr(nn, name)(size), getattr(torch.nn, name)(size), x, rng)
         theirs = getattr(torch.nn, f"AdaptiveMaxPool{count}d")(size, return_indices=True)
-        agree(lambda v, n=size: getattr(ops, f"adaptive_max_pool{count}d")(v, n, return_indices=True), theirs, x, rng)
+        ours = getattr(ops, f"adaptive_max_pool{count}d")
+        agree(torch, lambda v, f=ours, n=size: f(v, n, return_indices=True), theirs, x, rng)
         whole = np.abs(x) + 0.5
         if count < 3:  # which PyTorch does not have everywhere
             k, s = (kernel, stride) if count > 1 else (kernel[0], stride[0])
             theirs = getattr(torch.nn, f"LPPool{count}d")(2, k, s, ceil_mode)
-            agree(getattr(nn, f"LPPool{count}d")(2, kernel, stride, ceil_mode), theirs, whole, rng)
-        agree(getattr(nn, f"MinPool{count}d")(kernel, stride, padding, dilation, False, ceil_mode),
+            agree(torch, getattr(nn, f"LPPool{count}d")(2, kernel, stride, ceil_mode), theirs, whole, rng)
+        agree(torch, getattr(nn, f"MinPool{count}d")(kernel, stride, padding, dilation, False, ceil_mode),
               lambda v, k=kernel, s=stride, p=padding, d=dilation, c=ceil_mode: -getattr(
                   torch.nn.functional, f"max_pool{count}d")(-v, k, s, p, d, c), x, rng)  # fmt: skip
     assert checked >= 10
 
 
+def pooled(count):
+    """A batch of odd and one of even sizes, each with the size to unpool to: the odd one's cannot be the default."""
+    x = np.random.default_rng(count).standard_normal((2, *(7, 6, 5)[:count], 3))
+    even = np.ascontiguousarray(x[(slice(None), *(slice(0, n // 2 * 2) for n in x.shape[1:-1]))])
+    return [(x, x.shape[1:-1]), (even, None), (even, even.shape[1:-1])]
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_unpooling(count):
-    rng = np.random.default_rng(count)
-    x = rng.standard_normal((2, *(7, 6, 5)[:count], 3))
+def test_unpooling_as_pytorch(torch, count):
     pool, back = getattr(nn, f"MaxPool{count}d")(2, return_indices=True), getattr(nn, f"MaxUnpool{count}d")(2)
-    y, index = pool(x)
-    theirs, at = getattr(torch.nn, f"MaxPool{count}d")(2, return_indices=True)(nchw(x))
-    assert np.array_equal(y, nhwc(theirs))
-    for size in (None, x.shape[1:-1]):
-        # the default size may be smaller than what was pooled; then the indices, which count pixels of it, do not fit
-        if size is None and any(n % 2 for n in x.shape[1:-1]):
-            continue
-        want = getattr(torch.nn, f"MaxUnpool{count}d")(2)(theirs, at, size)
-        assert np.array_equal(back(y, index, size), nhwc(want))
-    restored = ops.max_unpool(y, index, x.shape[1:-1])
-    assert np.array_equal(getattr(ops, f"max_pool{count}d")(np.where(restored == 0, -9.0, restored), 2), y)
-    even = x[(slice(None), *(slice(0, n // 2 * 2) for n in x.shape[1:-1]))]
-    y, index = pool(even)
-    assert back(y, index).shape == even.shape
+    for x, size in pooled(count):
+        y, index = pool(x)
+        theirs, at = getattr(torch.nn, f"MaxPool{count}d")(2, return_indices=True)(nchw(torch, x))
+        assert np.array_equal(y, nhwc(theirs))
+        want = nhwc(getattr(torch.nn, f"MaxUnpool{count}d")(2)(theirs, at, size))
+        assert want.shape == x.shape and np.array_equal(back(y, index, size), want)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_unpooling_puts_each_maximum_back(count):
+    pool, back = getattr(nn, f"MaxPool{count}d")(2, return_indices=True), getattr(nn, f"MaxUnpool{count}d")(2)
+    for x, size in pooled(count):
+        y, index = pool(x)
+        restored = back(y, index, size)
+        assert restored.shape == x.shape and np.array_equal(restored, ops.max_unpool(y, index, x.shape[1:-1]))
+        kept = restored != 0
+        assert kept.sum() == y.size and np.array_equal(restored[kept], x[kept])
+        assert np.array_equal(getattr(ops, f"max_pool{count}d")(np.where(kept, restored, -9.0), 2), y)
 
 
 @pytest.mark.quick
