@@ -11,11 +11,16 @@ import pytest
 import rosenblatt as rb
 from rosenblatt import _core
 
+_drawn: dict[str, dict] = {}  # per module, the state of its generator before the first test
+
 
 @pytest.fixture(autouse=True)
-def _clean_state():
+def _clean_state(request):
     threads = rb.get_num_threads()
     rb.manual_seed(0)
+    generator = getattr(request.module, "RNG", None)
+    if generator is not None:  # a module's own generator, too, whichever tests ran before
+        generator.bit_generator.state = _drawn.setdefault(request.module.__name__, generator.bit_generator.state)
     yield
     rb.set_num_threads(threads)
     for op in _core.op_table():

@@ -169,6 +169,9 @@ def test_model_checkpoint(tmp_path):
     assert kept(monitor="v", save_best_only=True) == ["1-1", "2-1", "4-1"]
     assert kept(monitor="v", save_best_only=True, mode="max") == ["1-1"]
     assert kept(monitor="v", save_best_only=True, initial_value_threshold=3.5) == ["2-1", "4-1"]
+    assert kept(monitor="v", save_best_only=True, initial_value_threshold=3.0) == ["4-1"]
+    assert kept(monitor="v", save_best_only=True, mode="max", initial_value_threshold=4.5) == ["1-1"]
+    assert kept(monitor="v", save_best_only=True, mode="max", initial_value_threshold=5.0) == []
     assert kept(save_freq=3) == ["2-0", "3-1"]
     with pytest.raises(KeyError, match="'f1' was not logged"):
         run(ModelCheckpoint(tmp_path / "{f1}"))

@@ -136,10 +136,13 @@ def test_a_mode_switched_while_the_step_is_being_recorded():
     model = small(0.5)
     forward = rb.capture(lambda x: model(rb.Tensor(x)))
     x, _ = batch()
-    for mode in (True, True, False, False, True, True, True):
-        forward_mode = model.train(mode)
-        assert forward(x).shape == (4, 3)
-        assert forward_mode is model
+    for i, mode in enumerate((True, True, False, False, True, True, True, True, False, False)):
+        assert model.train(mode) is model
+        rb.manual_seed(i)
+        got = forward(x).data
+        rb.manual_seed(i)
+        assert got.tobytes() == model(rb.Tensor(x)).data.tobytes(), (i, mode)
+    assert forward.replays == 3  # from the fourth call of each mode on
 
 
 def test_gradient_mode_is_part_of_the_signature():

@@ -41,7 +41,9 @@ def test_shift(count):
     rng = np.random.default_rng(count)
     x, w = rng.standard_normal((2, *(6, 5, 7)[:count], 2)), rng.standard_normal((3, *(3, 2, 3)[:count], 2))
     axes, by = tuple(range(1, count + 1)), (2, 3, 4)[:count]
-    near(ops.circular_conv(np.roll(x, by, axes), w), np.roll(ops.circular_conv(x, w), by, axes))
+    y = ops.circular_conv(x, w)
+    assert y.shape == (*x.shape[:-1], 3)
+    near(ops.circular_conv(np.roll(x, by, axes), w), np.roll(y, by, axes))
 
 
 @pytest.mark.quick
@@ -440,8 +442,8 @@ def _check_combinations(seed, number):
 
 
 @pytest.mark.quick
-def test_gradients_of_random_combinations():
-    _check_combinations(int(np.random.default_rng().integers(2**31)), 40)
+def test_gradients_of_combinations():
+    _check_combinations(0, 40)  # the same ones in every run; others in the long tier
 
 
 @pytest.mark.long
