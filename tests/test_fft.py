@@ -48,6 +48,33 @@ def test_names_shapes_dtypes_and_values_of_numpy(dtype, order):
 
 
 @pytest.mark.quick
+@pytest.mark.parametrize("n", [1, 2, 5, 8, 31, 36, 62, 97, 128])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_line_alone_has_the_values_of_a_row(n, dtype):
+    """Lines on their own take a shorter way: in every layout the values of NumPy and the bits of a row."""
+    bound = 3e-7 if dtype == np.float32 else 1e-15
+    bound *= 4 if n in (31, 62, 97) else 1  # Bluestein
+    real = RNG.standard_normal(n).astype(dtype)
+    turned = (real + 1j * RNG.standard_normal(n)).astype(np.complex64 if dtype == np.float32 else np.complex128)
+    fixed = real.copy()
+    fixed.flags.writeable = False
+    swapped = real.astype(real.dtype.newbyteorder())
+    for name, line in [
+        ("rfft", real), ("rfft", fixed), ("rfft", np.repeat(real, 2)[::2]), ("rfft", swapped),
+        ("fft", turned), ("ifft", turned), ("fft", np.repeat(turned, 3)[::3]), ("ifft", turned[::-1]), ("fft", real),
+    ]:
+        for axis in (0, -1):
+            got = getattr(fft, name)(line, axis=axis)
+            want = getattr(np.fft, name)(line.astype(np.result_type(line, "f8")))
+            assert got.shape == want.shape and got.dtype == turned.dtype and got.flags.writeable, name
+            assert np.linalg.norm(got - want) <= bound * np.linalg.norm(want), name
+            assert got.tobytes() == getattr(fft, name)(np.ascontiguousarray(line)[None])[0].tobytes(), name
+    for call in (lambda: fft.fft(turned, axis=1), lambda: fft.rfft(real, axis=1)):
+        with pytest.raises(ValueError, match="axis 1 is out of range for 1 axes"):
+            call()
+
+
+@pytest.mark.quick
 def test_helpers():
     for n in range(1, 12):
         assert np.array_equal(fft.fftfreq(n, 0.3), np.fft.fftfreq(n, 0.3))
@@ -164,6 +191,20 @@ def test_short_time_transforms_are_those_of_torch():
             assert back.shape == again.shape and np.allclose(back, again, atol=1e-5)
     plain = torch.stft(torch.from_numpy(x), 64, 16, 64, torch.ones(64), center=False, return_complex=True)
     assert np.allclose(fft.stft(x, 64, 16, window=np.ones(64), center=False), plain.numpy(), atol=2e-5)
+
+
+@pytest.mark.parametrize("length", [None, 990, 1010])
+def test_short_time_transforms_of_one_and_of_stacked_signals_are_those_of_rows(length):
+    x = RNG.standard_normal((2, 2, 1000))
+    rows = fft.stft(x.reshape(4, -1), 64)
+    back = fft.istft(rows, 64, length=length)
+    assert back.shape == (4, length or 992)
+    np.testing.assert_allclose(back[:, :990], x.reshape(4, -1)[:, :990], atol=1e-12)
+    for shape in ((2, 2), (1, 4), (4, 1)):
+        y = fft.stft(x.reshape(*shape, -1), 64)
+        assert np.array_equal(y, rows.reshape(*shape, *rows.shape[1:]))
+        assert np.array_equal(fft.istft(y, 64, length=length), back.reshape(*shape, -1))
+    assert np.array_equal(fft.istft(fft.stft(x[0, 1], 64), 64, length=length), back[1])
 
 
 def test_transforms_of_tensors_inside_a_network_train():
