@@ -517,3 +517,49 @@ def test_an_input_that_the_step_returns_or_a_caller_changes_later():
         x[:] = 7.0
         np.testing.assert_array_equal(same, want)
         np.testing.assert_array_equal(y, np.square(want))
+
+
+# --- indices that the step computes
+
+
+def ranked(x, p):
+    """The gradient of sort and of take goes by indices that the step has computed."""
+    y, order = ops.sort(ops.tanh(x @ p), axis=1)
+    picked = ops.take(ops.exp(y * 0.5), ops.argmax(y, axis=1), axis=1)
+    return ops.mean(ops.square(y)) + ops.mean(ops.tanh(picked)) + ops.mean(ops.gather(x @ p, order, axis=1))
+
+
+def test_indices_computed_in_the_step_follow_it():
+    """Their memory holds something else when a replay begins."""
+    results = []
+    for captured in (False, True):
+        p = rb.Tensor(np.random.default_rng(0).standard_normal((6, 64)).astype(F32), requires_grad=True)
+        optimizer = optim.SGD([p], lr=0.1)
+
+        def step(x, p=p, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = ranked(rb.Tensor(x), p)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        run = rb.capture(step) if captured else step
+        results.append([run(batch(i, n=32)[0]).data.tobytes() for i in range(8)] + [p.data.tobytes()])
+        assert not captured or run.replays == 8 - WARM
+    assert results[0] == results[1]
+
+
+def test_indices_computed_in_the_step_may_not_point_outside():
+    table = np.arange(4, dtype=F32)
+    step = rb.capture(lambda x: ops.take(table, ops.argmax(x, axis=1)))
+    x = np.zeros((5, 8), F32)
+    x[:, 2] = 1.0
+    for i in range(WARM + 2):
+        x[i % 5, :4] = np.roll(x[i % 5, :4], 1)
+        np.testing.assert_array_equal(step(x), np.argmax(x, axis=1))
+    assert step.replays == 2
+    x[3, 6] = 2.0
+    with pytest.raises(ValueError, match=r"index 6 at element 3 is outside 0 \.\. 3"):
+        step(x)
+    x[3, 6] = 0.0
+    np.testing.assert_array_equal(step(x), np.argmax(x, axis=1))

@@ -3,8 +3,8 @@
 
 #include <atomic>
 #include <cstring>
+#include <exception>
 #include <memory>
-#include <new>
 
 #include "core/check.hpp"
 
@@ -167,7 +167,7 @@ void execute(PyProgram& p, u64 key, u64 counter) {
     PyThreadState* released = PyEval_SaveThread();
     try {
         p.program->run(key, counter);
-    } catch (const std::bad_alloc&) {
+    } catch (const std::exception&) {  // bad_alloc, invalid_argument
         PyEval_RestoreThread(released);
         throw;
     }

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <new>
+#include <stdexcept>
 #include <unordered_map>
 
 #include "core/check.hpp"
@@ -294,19 +295,27 @@ std::string check_record(const Recorder& r, const std::vector<View>& inputs, u64
 
 Program::Program(const Recorder& record, const std::vector<const void*>& kept)
     : blob_(record.blob), buffers_(record.buffers) {
+    std::vector<View> written;  // integer outputs of the calls so far
     for (const Recorder::Call& c : record.calls) {
         const OpInfo& info = op_info[c.op];
         const char* args = blob_.data() + c.args;
-        bool checks = false;
+        bool checks = false, computed = false;
         for (i32 k = 0; k < info.count; ++k) {
             const Field& f = info.fields[k];
             if (f.kind == Kind::seed)
                 seeds_.push_back(
                     {c.args + static_cast<size_t>(f.offset), at<Seed>(args, f).counter - record.stream_counter});
-            if (f.kind == Kind::view && f.role == Role::in && f.elem == Elem::int64) checks = true;
+            if (f.kind != Kind::view || f.elem == Elem::real) continue;
+            const View& v = at<View>(args, f);
+            if (f.role != Role::in) {
+                written.push_back(v);
+                continue;
+            }
+            checks = true;
+            for (const View& w : written) computed = computed || overlap(v, w);
         }
         const i32 dtype = reinterpret_cast<const View*>(args)->dtype;
-        calls_.push_back({c.op, c.args, Choice{nullptr, level_ref}, dtype == f32, checks});
+        calls_.push_back({c.op, c.args, Choice{nullptr, level_ref}, dtype == f32, checks, computed});
     }
     plan(kept);
     choose(num_threads());
@@ -550,6 +559,11 @@ void Program::run_calls(Ctx& ctx) const {
     for (size_t i = 0; i < calls_.size();) {
         const Call& c = calls_[i];
         const bool chained = chain != chains_.end() && chain->first == i;
+        if (c.computed) {
+            char message[512];
+            if (const char* error = check_args(c.op, blob_.data() + c.args, message, sizeof message))
+                throw std::invalid_argument(error);
+        }
         const auto go = [&] {
             if (chained) {
                 run_chain(*chain, ctx);
@@ -575,7 +589,7 @@ i64 Program::fused_calls() const {
 
 const char* Program::check_inputs(char* message, size_t size) const {
     for (const Call& c : calls_) {
-        if (!c.checks) continue;
+        if (!c.checks || c.computed) continue;
         if (const char* error = check_args(c.op, blob_.data() + c.args, message, size)) return error;
     }
     return nullptr;

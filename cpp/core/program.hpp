@@ -76,10 +76,12 @@ class Program {
     Program(const Program&) = delete;
     Program& operator=(const Program&) = delete;
 
-    // Null, or why the integer inputs (labels, indices) do not fit; nothing has run then.
+    // Null, or why the integer inputs (labels, indices) do not fit; nothing has run then. Those that calls of the
+    // program compute are not there yet: `run` looks at them.
     const char* check_inputs(char* message, size_t size) const;
 
-    // Runs every call with the random stream at (key, counter). Throws std::bad_alloc before anything has run.
+    // Runs every call with the random stream at (key, counter). Throws std::bad_alloc before anything has run, and
+    // std::invalid_argument, as eager calls do, at a call that does not fit the indices computed before it.
     void run(u64 key, u64 counter);
 
     // Names `bytes` bytes at `data`, outside the arena, as an input that `read_from` may move; returns its number.
@@ -113,7 +115,8 @@ class Program {
         OpId op;
         size_t args;
         Choice choice;
-        bool flush, checks;
+        bool flush;
+        bool checks, computed;  // it has integer inputs; calls before it write them
     };
     // Neighbouring elementwise calls on arrays of one size, run block by block through the cache.
     struct Chain {

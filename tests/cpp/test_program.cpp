@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <stdexcept>
 #include <vector>
 
 #include "core/parallel.hpp"
@@ -224,6 +225,37 @@ TEST(integer_inputs_are_checked_before_anything_runs) {
     labels[5] = 16;
     const char* error = p.check_inputs(message, sizeof message);
     CHECK(error && contains(error, "softmax_xent"));
+}
+
+TEST(integer_inputs_that_calls_compute_are_checked_when_they_are_there) {
+    std::vector<float> x(256, 0.0f), table = ramp(1);  // x [16,16]: each row's largest names a row of table [8]
+    for (size_t i = 0; i < 16; ++i) x[16 * i + i % 8] = 1.0f;
+    Script s;
+    i64* rows = reinterpret_cast<i64*>(s.buffer(32));
+    float *y = s.buffer(16), *z = s.buffer(16), *late = s.buffer(16);
+    s.call(op_argmax, argmax_args{view(x.data(), {16, 16, 1}), view(rows, {16, 1}, i64t)});
+    s.call(op_take, take_args{view(table.data(), {1, 8, 1}), view(rows, {16}, i64t), view(y, {1, 16, 1})});
+    s.call(op_neg, neg_args{view(y, {16}), view(z, {16})});  // the indices' memory is free from here on
+    s.call(op_square, square_args{view(z, {16}), view(late, {16})});
+    Program p(s.recorder, {late});
+    char message[256];
+    for (int round = 0; round < 3; ++round) {
+        CHECK(p.check_inputs(message, sizeof message) == nullptr);
+        p.run(0, 0);
+        CHECK(std::memcmp(p.relocated(late), late, 16 * 4) == 0);
+    }
+    x[16 * 5 + 12] = 2.0f;  // a row that the table does not have
+    CHECK(p.check_inputs(message, sizeof message) == nullptr);
+    std::string error;
+    try {
+        p.run(0, 0);
+    } catch (const std::invalid_argument& e) {
+        error = e.what();
+    }
+    CHECK(contains(error, "take: index 12 at element 5 is outside 0 .. 7"));
+    x[16 * 5 + 12] = 0.0f;
+    p.run(0, 0);
+    CHECK(std::memcmp(p.relocated(late), late, 16 * 4) == 0);
 }
 
 TEST(every_difference_between_records_is_reported) {
