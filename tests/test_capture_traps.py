@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import random
+import weakref
 
 import numpy as np
 import pytest
-from capture_runs import F32, OPTIMIZERS, WARM, Pair, batch, small
+from capture_runs import F32, OPTIMIZERS, WARM, Pair, Run, batch, small
 
 import rosenblatt as rb
 from rosenblatt import _core, nn, ops, optim
@@ -563,3 +564,35 @@ def test_indices_computed_in_the_step_may_not_point_outside():
         step(x)
     x[3, 6] = 0.0
     np.testing.assert_array_equal(step(x), np.argmax(x, axis=1))
+
+
+# --- memory
+
+
+def test_a_model_that_predicted_by_replays_is_freed_with_its_last_reference():
+    """The program's guard refers to the model, which refers to the program: garbage the collector must see."""
+
+    def used():
+        model = small()
+        for i in range(WARM + 2):
+            model.predict(batch(i)[0])
+        assert model._captured_forward.known  # it did replay
+        return weakref.ref(model)
+
+    model = used()
+    gc.collect()
+    assert model() is None
+
+
+def test_a_captured_step_kept_by_its_model_is_freed_with_it():
+    def used():
+        run = Run(True)
+        run.model.step = run.step
+        for i in range(WARM + 2):
+            run.step(*batch(i))
+        assert run.step.replays == 2
+        return weakref.ref(run.model)
+
+    model = used()
+    gc.collect()
+    assert model() is None

@@ -265,6 +265,22 @@ std::unique_ptr<Guard> make_guard(const py::list& facts) {
     return g;
 }
 
+int guard_traverse(PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    if (!py::detail::is_holder_constructed(self)) return 0;
+    for (const Fact& f : py::cast<const Guard&>(py::handle(self)).facts) {
+        Py_VISIT(f.holder.ptr());
+        Py_VISIT(f.key.ptr());
+        Py_VISIT(f.value.ptr());
+    }
+    return 0;
+}
+int guard_clear(PyObject* self) {
+    if (!py::detail::is_holder_constructed(self)) return 0;
+    const std::vector<Fact> gone = std::move(py::cast<Guard&>(py::handle(self)).facts);
+    return 0;
+}
+
 // Number of the first fact that is no longer so, or -1. A key of None in a dict or list stands for its length.
 i64 check_guard(const Guard& g) {
     for (size_t i = 0; i < g.facts.size(); ++i) {
@@ -348,7 +364,15 @@ void define_program(py::module_& m) {
                 return check_record(r.recorder, views_of(inputs, "input"), advance);
             },
             py::arg("inputs"), py::arg("advance"));
-    py::class_<Guard>(m, "Guard").def(py::init(&make_guard), py::arg("facts")).def("check", &check_guard);
+    // A guard refers to the objects of the step, which may refer to the captured step: the collector must see that.
+    py::class_<Guard>(m, "Guard", py::custom_type_setup([](PyHeapTypeObject* heap) {
+                          PyTypeObject* type = &heap->ht_type;
+                          type->tp_flags |= Py_TPFLAGS_HAVE_GC;
+                          type->tp_traverse = guard_traverse;
+                          type->tp_clear = guard_clear;
+                      }))
+        .def(py::init(&make_guard), py::arg("facts"))
+        .def("check", &check_guard);
     py::class_<PyProgram>(m, "Program")
         .def(py::init(&make_program), py::arg("recording"), py::arg("results"), py::arg("inputs"))
         .def("replay", &replay, py::arg("inputs"), py::arg("key"), py::arg("counter"), py::arg("windows") = 0)
