@@ -596,3 +596,20 @@ def test_a_captured_step_kept_by_its_model_is_freed_with_it():
     model = used()
     gc.collect()
     assert model() is None
+
+
+# --- arrays that no kernel can read as they lie
+
+
+def test_a_misaligned_array_may_be_part_of_a_step():
+    space = np.zeros(6 * 4 + 1, np.uint8)
+    scale = space[1:].view(F32)
+    assert not scale.flags.aligned
+    scale[:] = np.arange(6)
+    step = rb.capture(lambda x: ops.mul(x, scale))
+    for i in range(WARM + 2):
+        x = batch(i)[0]
+        np.testing.assert_array_equal(step(x), x * scale)
+    assert step.replays == 2
+    scale += 1  # the program works on a copy: it must see that this one has changed
+    np.testing.assert_array_equal(step(x), x * scale)

@@ -82,8 +82,8 @@ std::unique_ptr<PyProgram> make_program(Recording& r, const py::list& results, c
     }
     for (View& v : p->results) v.data = p->program->relocated(v.data);
     for (const py::handle& array : r.keep) {
-        const View v = view_of(array, "array");
-        if (p->program->relocated(v.data) == v.data) p->keep.append(array);
+        const void* data = py::detail::array_proxy(array.ptr())->data;
+        if (p->program->relocated(data) == data) p->keep.append(array);
     }
     return p;
 }

@@ -259,9 +259,9 @@ class _Program:
         self.facts = kept
         self.guard = _core.Guard(kept)
         self.hooks = _hooks(facts.tensors.values())
-        # Constants of the step may be copies, in another dtype, of arrays that it refers to.
+        # Constants of the step may be copies, in another dtype or aligned, of arrays that it refers to.
         arrays = facts.arrays.values() if constants else ()
-        self.converted = [(a, a.tobytes()) for a in arrays if a.dtype not in _COMPUTED]
+        self.converted = [(a, a.tobytes()) for a in arrays if a.dtype not in _COMPUTED or not a.flags.aligned]
 
     def mismatch(self) -> str:
         """ "" when everything is as it was recorded, else the name of the first thing that is not."""
