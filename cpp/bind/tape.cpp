@@ -214,8 +214,12 @@ i32 plain_dtype(PyObject* x) {
     return order == '=' || order == (PY_LITTLE_ENDIAN ? '<' : '>') ? dtype : -1;
 }
 
+// The array of a tensor, x itself when it is none. Null with an error for a tensor that was never initialised.
 PyObject* data_of(PyObject* x) {
-    return is_tensor(x) ? as_tensor(x)->data : x;
+    if (!is_tensor(x)) return x;
+    PyObject* data = as_tensor(x)->data;
+    if (!data) PyErr_SetString(PyExc_RuntimeError, "a tensor without an array: Tensor.__init__ was not called");
+    return data;
 }
 
 // A 0-d array of numpy's own memory, so that a recording takes it for the constant it is.
@@ -262,6 +266,10 @@ PyObject* operands(PyObject*, PyObject* const* a, Py_ssize_t n) {
     bool plain = true;
     for (Py_ssize_t i = 1; i < n; ++i) {
         PyObject* x = data_of(a[i]);
+        if (!x) {
+            Py_DECREF(out);
+            return nullptr;
+        }
         PyList_SET_ITEM(out, i - 1, Py_NewRef(x));
         if (x == Py_None) continue;
         const i32 d = plain_dtype(x);
@@ -274,7 +282,8 @@ PyObject* operands(PyObject*, PyObject* const* a, Py_ssize_t n) {
 // pair(where, a, b) -> two arrays of one dtype
 PyObject* pair(PyObject*, PyObject* const* a, Py_ssize_t n) {
     if (!expect("pair", n, 3)) return nullptr;
-    PyObject *x = data_of(a[1]), *z = data_of(a[2]);
+    PyObject *x = data_of(a[1]), *z = x ? data_of(a[2]) : nullptr;
+    if (!z) return nullptr;
     const i32 dtype = plain_dtype(x);
     if (dtype >= 0) {
         if (plain_dtype(z) == dtype) return PyTuple_Pack(2, x, z);
@@ -296,7 +305,7 @@ PyObject* pair(PyObject*, PyObject* const* a, Py_ssize_t n) {
 // operand(where, x) -> its float array
 PyObject* operand(PyObject*, PyObject* const* a, Py_ssize_t n) {
     if (!expect("operand", n, 2)) return nullptr;
-    if (is_tensor(a[1])) return Py_NewRef(as_tensor(a[1])->data);
+    if (is_tensor(a[1])) return Py_XNewRef(data_of(a[1]));
     if (plain_dtype(a[1]) >= 0) return Py_NewRef(a[1]);
     return PyObject_CallFunctionObjArgs(python.float_array, a[0], a[1], nullptr);
 }
@@ -424,7 +433,9 @@ PyObject* record(PyObject*, PyObject* const* a, Py_ssize_t n) {
     }
     Py_SETREF(as_tensor(out)->node, node);
     if (on_node) {
-        PyObject* done = PyObject_CallOneArg(on_node, node);
+        PyObject* const watcher = Py_NewRef(on_node);  // the call may take it away
+        PyObject* done = PyObject_CallOneArg(watcher, node);
+        Py_DECREF(watcher);
         if (!done) {
             Py_DECREF(out);
             return nullptr;
@@ -482,10 +493,15 @@ class Pass {
         return py::reinterpret_steal<py::object>(t);
     }
 
+    static PyObject* array_of(PyObject* t) {
+        PyObject* data = data_of(t);
+        if (!data) throw py::error_already_set();
+        return data;
+    }
+
     // g's dtype becomes t's: the op had promoted its inputs to one.
     static py::object like(PyObject* t, py::object g) {
-        PyObject* data = as_tensor(t)->data;
-        PyObject* array = data_of(g.ptr());
+        PyObject *data = array_of(t), *array = array_of(g.ptr());
         if (!npy_api::get().PyArray_Check_(array)) {
             PyErr_Format(PyExc_TypeError, "backward: a gradient must be an array or a tensor, got %R", Py_TYPE(array));
             throw py::error_already_set();
@@ -509,8 +525,7 @@ class Pass {
             }
             return;
         }
-        if (PyDict_GET_SIZE(python.hooks) &&
-            py::cast<bool>(py::reinterpret_steal<py::object>(PyObject_CallOneArg(python.hooked, t)))) {
+        if (PyDict_GET_SIZE(python.hooks) && is_hooked(t)) {
             for (auto& [tensor, total] : held_) {  // leaves with hooks wait for their whole gradient
                 if (tensor.ptr() == t) {
                     total = call(python.add, total.ptr(), g.ptr());
@@ -521,6 +536,13 @@ class Pass {
             return;
         }
         leaf(t, std::move(g));
+    }
+
+    static bool is_hooked(PyObject* t) {
+        const py::object answer = py::reinterpret_steal<py::object>(PyObject_CallOneArg(python.hooked, t));
+        const int yes = answer ? PyObject_IsTrue(answer.ptr()) : -1;
+        if (yes < 0) throw py::error_already_set();
+        return yes == 1;
     }
 
     bool handed_out(PyObject* array) {
@@ -584,7 +606,7 @@ class Pass {
             PyObject* s = PyTuple_GET_ITEM(saved.ptr(), i);
             if (is_tensor(s)) {
                 if (as_tensor(s)->written > node->sequence) fail(call(python.overwritten, object, s));
-                args.push_back(create_ ? s : as_tensor(s)->data);
+                args.push_back(create_ ? s : array_of(s));
             } else if (s == python.OUT) {
                 if (create_) {
                     made.push_back(wrapped(node->output));
@@ -649,14 +671,15 @@ PyObject* run_backward(PyObject*, PyObject* const* a, Py_ssize_t n) {
         return nullptr;
     }
     const auto given = [](PyObject* x) { return x == Py_None ? nullptr : x; };
-    const bool create = a[3] == Py_True;
+    const int retain = PyObject_IsTrue(a[2]), create = retain < 0 ? -1 : PyObject_IsTrue(a[3]);
+    if (create < 0) return nullptr;
     struct Restore {
         int mode;
         ~Restore() { grad_mode() = mode; }
     } restore{grad_mode()};
     grad_mode() = create ? on : off;
     try {
-        Pass(a[2] == Py_True, create, given(a[4]), given(a[5]), given(a[6])).run(a[0], a[1]);
+        Pass(retain == 1, create == 1, given(a[4]), given(a[5]), given(a[6])).run(a[0], a[1]);
     } catch (py::error_already_set& e) {
         e.restore();
         return nullptr;
