@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_kernels import TABLE, cases, fields, prepare
 
+import rosenblatt as rb
 from rosenblatt import _core
 
 F32 = np.float32
@@ -252,3 +255,22 @@ def test_stubs_are_current():
         [sys.executable, str(script), "--check"], env=env, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_gradient_dropped_by_another_thread_lasts_until_its_update_is_done():
+    """Kernels run without the interpreter's lock; the pool would hand the array's memory to the next in need."""
+    n = 1 << 23
+    for _ in range(3):
+        p = rb.Tensor(np.zeros(n, F32), requires_grad=True)
+        p.grad = rb.Tensor(rb.ops.add(np.ones(n, F32), 0.0))
+
+        def drop(p=p):
+            time.sleep(0.0005)
+            p.grad = None
+            _core.empty((n,), 0)[:] = 1000.0
+
+        other = threading.Thread(target=drop)
+        other.start()
+        _core.update_all("sgd_update", [p], [(None,)], (1.0, 0.0, 0.0, 0.0, 0, 0))
+        other.join()
+        assert set(np.unique(p.data)) <= {F32(-1.0), F32(0.0)}  # 0: dropped before it was read

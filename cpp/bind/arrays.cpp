@@ -120,8 +120,17 @@ PyObject* new_array(const i64* shape, i32 ndim, i32 dtype) {
         return nullptr;
     }
     if (Recording* r = active_recording()) {
-        r->recorder.note_buffer(data, bytes);
-        r->keep.append(py::handle(array));
+        try {
+            r->keep.append(py::handle(array));
+            r->recorder.note_buffer(data, bytes);
+        } catch (py::error_already_set& e) {
+            e.restore();
+            Py_DECREF(array);
+            return nullptr;
+        } catch (const std::bad_alloc&) {
+            Py_DECREF(array);
+            return PyErr_NoMemory();
+        }
     }
     return array;
 }

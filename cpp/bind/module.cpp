@@ -386,9 +386,22 @@ PyObject* update_all(PyObject*, PyObject* const* args, Py_ssize_t n) {
     }
     PyObject* row[32];
     for (Py_ssize_t i = 0; i < count; ++i) {
-        PyObject *tensor = PyList_GET_ITEM(args[1], i), *state = PyList_GET_ITEM(args[2], i);
-        const TensorParts t = parts_of(tensor);
+        // Other threads may run while a kernel does: what it works on must not be theirs to free.
+        if (i >= PyList_GET_SIZE(args[1]) || i >= PyList_GET_SIZE(args[2])) {
+            PyErr_Format(PyExc_RuntimeError, "%s: the list of parameters became shorter during the update", name);
+            return nullptr;
+        }
+        const py::object tensor = py::reinterpret_borrow<py::object>(PyList_GET_ITEM(args[1], i));
+        const py::object kept = py::reinterpret_borrow<py::object>(PyList_GET_ITEM(args[2], i));
+        const TensorParts t = parts_of(tensor.ptr());
+        if (!t.data || !PyTuple_Check(kept.ptr())) {
+            PyErr_SetString(PyExc_TypeError, "update_all: expected tensors and tuples");
+            return nullptr;
+        }
         if (!t.grad) continue;
+        const py::object data = py::reinterpret_borrow<py::object>(t.data);
+        const py::object grad = py::reinterpret_borrow<py::object>(t.grad);
+        PyObject* const state = kept.ptr();
         Py_ssize_t k = 0;
         if (2 + PyTuple_GET_SIZE(state) + scalars > 32) {
             PyErr_SetString(PyExc_TypeError, "update_all: too many arguments");
@@ -398,7 +411,7 @@ PyObject* update_all(PyObject*, PyObject* const* args, Py_ssize_t n) {
         row[k++] = t.grad;
         for (Py_ssize_t j = 0; j < PyTuple_GET_SIZE(state); ++j) row[k++] = PyTuple_GET_ITEM(state, j);
         for (Py_ssize_t j = 0; j < scalars; ++j) row[k++] = PyTuple_GET_ITEM(args[3], j);
-        mark_written(tensor);
+        mark_written(tensor.ptr());
         PyObject* done = guarded(static_cast<OpId>(op), row, k);
         if (!done) return nullptr;
         Py_DECREF(done);
