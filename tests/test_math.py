@@ -186,6 +186,8 @@ def test_identities_and_no_overflow(dtype):
     big = np.array([[1000.0, 1000.0], [-1000.0, -1000.0], [np.inf, 0.0], [-np.inf, -np.inf]], dtype)
     want_rows = [1000 + np.log(2), -1000 + np.log(2), np.inf, -np.inf]
     assert np.allclose(ops.log_sum_exp(big), want_rows)
+    most = 0.9 * np.finfo(dtype).max
+    assert np.allclose(ops.log_sum_exp(np.array([[most, 0.0], [-most, -most]], dtype)), [most, -most])
 
 
 def test_elementwise_rows_and_columns_broadcast_to_the_same_bits():

@@ -105,3 +105,21 @@ def test_functions_with_parameters_and_indices_replay_with_the_bits_of_eager_cal
     assert replayed.replays > 0
     with pytest.raises(ValueError, match="index 40"):
         replayed(x, np.full(64, 40))
+
+
+@pytest.mark.parametrize("values", [[2.0, 0.0, 3.0, 4.0], [0.0, 0.0, 3.0], [1.5, -2.0, 0.5], [0.0], []])
+def test_second_order_gradients_of_products_with_zeros(values):
+    """Against the Hessian of sum_i w_i x_0 .. x_i, product by product."""
+    n = len(values)
+    x = rb.Tensor(np.array(values), requires_grad=True)
+    w = np.arange(1.0, n + 1.0)
+    (g,) = rb.autograd.grad(ops.sum(ops.mul(ops.cumprod(x), w)), [x], create_graph=True)
+
+    def without(i, *left_out):
+        return np.prod([v for j, v in enumerate(values[: i + 1]) if j not in left_out])
+
+    assert np.allclose(g.data, [sum(w[i] * without(i, k) for i in range(k, n)) for k in range(n)])
+    for k in range(n):
+        want = [sum(w[i] * without(i, k, m) for i in range(max(k, m), n)) if m != k else 0.0 for m in range(n)]
+        (row,) = rb.autograd.grad(g[k], [x], retain_graph=True)
+        assert np.allclose(row.data, want)

@@ -79,13 +79,16 @@ class no_grad:
 
     _value = 0
 
+    def __init__(self) -> None:
+        self._previous: list[int] = []  # of each block that is open: one object may be entered again
+
     def __enter__(self) -> None:
-        self._previous = _core.set_grad_mode(self._value)
+        self._previous.append(_core.set_grad_mode(self._value))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _core.set_grad_mode(self._previous)
+        _core.set_grad_mode(self._previous.pop())
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         import functools

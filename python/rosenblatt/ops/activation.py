@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import _core
 from ._common import CODE, Array, Tensor, X, axis_index, broadcast_shape, new_array, operand, pair, record
 from .elementwise import (
@@ -206,7 +208,8 @@ def log_sum_exp(x: X, axis: int = -1, keepdims: bool = False, zero: bool = False
     if a.shape[i] == 0 and not zero:
         raise ValueError(f"log_sum_exp: no element along axis {i} of shape {a.shape}")
     top = max_(a, i, keepdims=True) if a.shape[i] else sum_(a, i, keepdims=True)
-    top = clip(top, 0.0 if zero else -3e38, 3e38)  # finite, so that infinities subtract to infinities
+    most = float(np.finfo(a.dtype).max)
+    top = clip(top, 0.0 if zero else -most, most)  # finite, so that infinities subtract to infinities
     total = sum_(exp(sub(a, top)), i, keepdims=True)
     y = add(log(add(total, exp(neg(top))) if zero else total), top)
     left = a.shape[:i] + a.shape[i + 1 :]

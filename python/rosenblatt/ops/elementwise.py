@@ -114,7 +114,9 @@ def pow(a: X | Any, b: X | Any) -> X:
 
 
 def _pow_grad(g: Any, needs: Any, a: Any, b: Any, y: Any) -> tuple[Any, ...]:
-    ga = sum_to(mul(g, mul(b, pow(a, sub(b, 1.0)))), a.shape) if needs[0] else None
+    ga = None
+    if needs[0]:  # b a**(b-1), with exponent 0 for b = 0: the product is 0 also at a = 0, where a**-1 is infinite
+        ga = sum_to(mul(g, mul(b, pow(a, add(sub(b, 1.0), equal(b, 0.0))))), a.shape)
     # d/db a**b = a**b log a, and 0 where a is 0 (the limit for b > 0).
     gb = sum_to(mul(g, mul(y, log(add(a, equal(a, 0.0))))), b.shape) if needs[1] else None
     return ga, gb

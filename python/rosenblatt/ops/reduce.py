@@ -177,8 +177,17 @@ def var(x: X, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> X:
 
 
 def std(x: X, axis: Axis = None, keepdims: bool = False, ddof: int = 0) -> X:
-    """The square root of `var`."""
-    return cast(X, _elementwise.sqrt(_variance("std", x, axis, keepdims, ddof)))
+    """The square root of `var`. The gradient where all elements are equal is 0."""
+    return cast(X, root(_variance("std", x, axis, keepdims, ddof)))
+
+
+def root(x: Any) -> Any:
+    """sqrt(x), with gradient 0 at 0: sqrt has no slope there, so sqrt(1) - 1 is taken, whose slope is finite.
+
+    For the root of a sum of squares, whose own gradient is 0 where it is 0.
+    """
+    zero = _elementwise.equal(x, 0.0)
+    return _elementwise.sub(_elementwise.sqrt(_elementwise.add(x, zero)), zero)
 
 
 def _variance(name: str, x: Any, axis: Axis, keepdims: bool, ddof: int) -> Any:

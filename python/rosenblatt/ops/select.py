@@ -14,6 +14,7 @@ from .. import _core
 from ._common import CODE, OUT, Array, Kernel, Tensor, X, axis_index, contiguous, new_array, operand, record
 from .elementwise import add, div, equal, mul, where
 from .reduce import _first_extreme
+from .shape import concat, getitem
 
 __all__ = [
     "argmin", "argsort", "cumprod", "cumsum", "embedding", "gather", "scatter_add", "sort", "take", "topk",
@@ -112,6 +113,8 @@ def cumprod(x: X, axis: int = -1) -> X:
 
 
 def _cumprod_grad(g: Any, needs: Any, x: Any, y: Any, axis: int) -> tuple[Any, ...]:
+    if isinstance(g, Tensor):  # taped: a form without divisions and choices, so that its own gradient is exact at 0
+        return (mul(_shifted(y, axis, 1, 1.0), _weighted_tails(g, _shifted(x, axis, -1, 0.0), axis)),)
     # d y_i / d x_k = y_i / x_k for k <= i; at the first zero, the products without it; behind it, nothing.
     zero = equal(x, 0.0)
     seen = cumsum(zero, axis)
@@ -120,6 +123,24 @@ def _cumprod_grad(g: Any, needs: Any, x: Any, y: Any, axis: int) -> tuple[Any, .
     usual = div(cumsum(mul(g, y), axis, reverse=True), where(zero, 1.0, x))
     at_first = cumsum(mul(g, cumprod(filled, axis)), axis, reverse=True)
     return (where(equal(seen, 0.0), usual, mul(first, at_first)),)
+
+
+def _shifted(x: Any, axis: int, by: int, fill: float) -> Any:
+    """x moved by `by` places along the axis, cells of `fill` behind it."""
+    n = x.shape[axis]
+    edge = np.full((*x.shape[:axis], min(abs(by), n), *x.shape[axis + 1 :]), fill, x.dtype)
+    rest = getitem(x, (slice(None),) * axis + (slice(max(-by, 0), max(n - max(by, 0), 0)),))
+    return concat([edge, rest] if by > 0 else [rest, edge], axis)
+
+
+def _weighted_tails(g: Any, x: Any, axis: int) -> Any:
+    """s[k] = g[k] + x[k] s[k+1] along the axis, by doubling: after each pass s spans twice as many places."""
+    step = 1
+    while step < g.shape[axis]:
+        g = add(g, mul(x, _shifted(g, axis, -step, 0.0)))
+        x = mul(x, _shifted(x, axis, -step, 0.0))
+        step *= 2
+    return g
 
 
 # --- rows by index
