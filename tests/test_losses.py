@@ -473,3 +473,28 @@ def test_mse_is_its_composed_form(shape, reduction, wanted, dtypes):
     for a, b in zip(one[2], many[2], strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=1e-4 if F32 in dtypes else 1e-12)
+
+
+def test_masked_logits_and_class_weights():
+    """Classes that a mask gave -inf: weights of the other classes do not make NaN of them."""
+    logits = Tensor(np.array([[1.0, 2.0, -np.inf], [0.0, 1.0, 2.0]]), requires_grad=True)
+    labels, w = np.array([0, 2]), np.array([1.0, 2.0, 3.0])
+    each = ops.cross_entropy(logits.data, labels, reduction="none")
+    loss = ops.cross_entropy(logits, labels, class_weight=w)
+    assert float(loss) == pytest.approx((each * w[labels]).sum() / w[labels].sum(), rel=1e-15)
+    loss.backward()
+    p = ops.softmax(logits.data)
+    np.testing.assert_allclose(logits.grad.data, (p - np.eye(3)[labels]) * w[labels, None] / 4.0, atol=1e-15)
+
+
+def test_divergence_from_impossible_classes():
+    log_q = Tensor(np.log(np.array([[0.25, 0.75, 1.0]])) + np.array([0.0, 0.0, -np.inf]), requires_grad=True)
+    loss = ops.kl_div(log_q, np.array([[0.5, 0.5, 0.0]]))
+    assert float(loss) == pytest.approx(0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75))
+    loss.backward()
+    assert log_q.grad.data.tolist() == [[-0.5, -0.5, 0.0]]
+    assert float(ops.kl_div(log_q.data, np.array([[0.5, 0.0, 0.5]]))) == math.inf
+
+
+def test_logarithmic_error_of_small_numbers():
+    assert float(ops.msle_loss(np.array([1e-9], F32), np.array([3e-9], F32))) == pytest.approx(4e-18, rel=1e-5)

@@ -219,7 +219,7 @@ def cross_entropy(
     if isinstance(e, bool) or not isinstance(e, (int, float)) or not 0.0 <= e <= 1.0:
         raise ValueError(f"{name}: label_smoothing must be in [0, 1], got {e!r}")
     t = target.data if isinstance(target, Tensor) else np.asarray(target)
-    if t.dtype.kind == "f" or class_weight is not None:
+    if t.dtype.kind == "f" or (class_weight is not None and e):
         return _general_cross_entropy(logits, a, target, class_weight, float(e), reduction, sample_weight)
     labels = _labels(name, t, a.shape[:-1], a.shape[-1], in_range=False).reshape(-1)
     rows = _rows(a)
@@ -231,6 +231,11 @@ def cross_entropy(
         _check_range(name, labels, a.shape[-1])  # the kernel looked already: say it in our words
         raise
     out: Any = record(name, loss, _xent_grad, (logits,), (logits, probs, labels))
+    if class_weight is not None:
+        w = _class_weights(name, class_weight, a.shape[-1], a.dtype)
+        each = empty(loss.shape, a.dtype)
+        _core.take(w.reshape(1, -1, 1), labels, each.reshape(1, -1, 1))
+        return _reduced(name, out, reduction, sample_weight, each)
     if e:
         out = sub(mul(out, 1.0 - e), mul(mean(log_softmax(logits), -1), float(e)))
     return _reduced(name, out, reduction, sample_weight)

@@ -32,6 +32,7 @@ from .elementwise import (
     sqrt,
     square,
     sub,
+    where,
 )
 from .loss import (
     _binary_weights,
@@ -44,6 +45,7 @@ from .loss import (
     cross_entropy,
     one_hot,
 )
+from .reduce import root
 from .reduce import sum as sum_
 
 __all__ = [
@@ -119,9 +121,8 @@ def rmse_loss(prediction: X, target: Any, *, reduction: str = "mean", sample_wei
     Prediction and target [...]. The gradient at error 0 is 0. Raises ValueError for shapes that differ.
     """
     _same_shape("rmse_loss", prediction, target)
-    value = _reduced("rmse_loss", square(sub(prediction, target)), reduction, sample_weight)
-    zero = equal(value, 0.0)  # sqrt has no slope at 0: there sqrt(1) - 1 is taken, whose slope is finite
-    return sub(sqrt(add(value, zero)), zero)
+    value: X = root(_reduced("rmse_loss", square(sub(prediction, target)), reduction, sample_weight))
+    return value
 
 
 def msle_loss(prediction: X, target: Any, *, reduction: str = "mean", sample_weight: Any = None) -> X:
@@ -131,7 +132,7 @@ def msle_loss(prediction: X, target: Any, *, reduction: str = "mean", sample_wei
     """
     _same_shape("msle_loss", prediction, target)
     p, t = _promoted("msle_loss", prediction, target)
-    error = sub(log(add(p, 1.0)), log(add(t, 1.0)))
+    error = sub(log1p(p), log1p(t))
     return _reduced("msle_loss", square(error), reduction, sample_weight)
 
 
@@ -286,7 +287,9 @@ def kl_div(log_probabilities: X, target: Any, *, reduction: str = "mean", sample
         raise ValueError("kl_div: expected log-probabilities [..., C], got a scalar")
     _in_unit("kl_div", "target probabilities", t)
     log_q, truth = _promoted("kl_div", log_probabilities, target)
-    log_t = log(add(truth, equal(t, 0.0)))
+    none = equal(t, 0.0)
+    log_t = log(add(truth, none))
+    log_q = where(mul(none, equal(q, -math.inf)), 0.0, log_q)  # 0 times -inf would be NaN
     return _reduced("kl_div", sum_(mul(truth, sub(log_t, log_q)), -1), reduction, sample_weight)
 
 
@@ -367,12 +370,12 @@ def detection_loss(
     weight = _option(name, "box_weight", box_weight, 0.0)
     logits, boxes, true_boxes = _promoted(name, logits, boxes, true_boxes)
     chosen = _labels(name, labels, z.shape[:-1], z.shape[-1])
-    where = sum_(smooth_l1_loss(boxes, true_boxes, beta=beta, reduction="none"), -1)
+    located = sum_(smooth_l1_loss(boxes, true_boxes, beta=beta, reduction="none"), -1)
     if background is not None:
         if isinstance(background, bool) or not isinstance(background, int) or not 0 <= background < z.shape[-1]:
             raise ValueError(f"{name}: background must be a label in [0, {z.shape[-1]}) or None, got {background!r}")
         objects = sub(1.0, one_hot(chosen, z.shape[-1], boxes.dtype)[..., background])
-        where = mul(where, objects)
-    each = add(cross_entropy(logits, chosen, reduction="none"), mul(where, weight))
+        located = mul(located, objects)
+    each = add(cross_entropy(logits, chosen, reduction="none"), mul(located, weight))
     return _reduced(name, each, reduction, sample_weight)
 
