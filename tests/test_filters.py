@@ -173,3 +173,14 @@ def test_scipy_names_with_integers_and_threads():
     signals = RNG.standard_normal((3, 5000))
     assert off(ops.lfilter_fir(taps, signals), signal.lfilter(taps, 1.0, signals)) < 1e-12
     assert ops.lfilter_fir(taps, np.empty((3, 0))).shape == (3, 0)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("to", [np.int8, np.int32, np.uint32, np.int64, np.uint64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_integers_are_clipped_to_their_range(to, dtype):
+    """Also where the largest integer is no float: the next larger float would wrap around."""
+    info = np.iinfo(to)
+    x = np.array([[-1e30, 1e30, 3.5], [info.min, info.max, 100.0]], dtype)
+    want = [[info.min, info.max, 4], [info.min, info.max, 100]]
+    assert ops.blur(x, 1, dtype=to).tolist() == want

@@ -74,7 +74,13 @@ def given_as(where: str, y: Array, dtype: Any) -> Array:
     if to.kind not in "iu":
         raise TypeError(f"{where}: dtype must be an integer or float type, got {to}")
     info = np.iinfo(to)
-    return np.clip(np.rint(y), info.min, info.max).astype(to)
+    top = y.dtype.type(info.max)
+    if int(top) <= info.max:
+        return np.clip(np.rint(y), info.min, info.max).astype(to)
+    # The largest integer is no float of y's dtype: from the next larger float on, which would wrap around, it is taken.
+    rounded = np.clip(np.rint(y), info.min, np.nextafter(top, y.dtype.type(0))).astype(to)
+    rounded[y >= top] = info.max
+    return rounded
 
 
 def _pair(where: str, name: str, value: Any) -> tuple[int, int]:
