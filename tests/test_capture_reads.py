@@ -148,6 +148,23 @@ def everywhere():
         o = Options()
         return lambda x: ops.mul(x, o.rows[-1]), (), put(o.rows, 1)
 
+    def within_a_tuple():
+        pair = Scaler(), Options()
+        return lambda x: ops.mul(pair[0].scale(x), pair[1].factor), (), set_(pair[1], "factor")
+
+    def unpacked():
+        pair = Scaler(), Options()
+
+        def step(x):
+            scaler, _ = pair
+            return scaler.scale(x)
+
+        return step, (), set_(pair[0], "factor")
+
+    def argument_within_a_tuple():
+        pair = Scaler(), Options()
+        return lambda x, pair: ops.mul(x, pair[1].factor), (pair,), set_(pair[1], "factor")
+
     def slots():
         o = Slots()
         o.factor = 1.0

@@ -123,6 +123,9 @@ class _Walk:
             return
         self._objects.add((id(value), id(f)))
         self._kept += [value, f]
+        if isinstance(value, tuple):  # its entries stay; what they refer to may change
+            for entry in value:
+                self._value(entry, f, names, depth, level + 1)
         if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
             self.function(value, depth + 1)
         elif type(value) is dict:
