@@ -536,3 +536,23 @@ def test_layers_describe_themselves_and_refuse():
     with pytest.raises(ValueError, match="one kernel for each of 4 x 4 outputs"):
         nn.LocallyConnected2d(1, 2, 5, 3)(np.ones((1, 6, 6, 1), np.float32))
     assert math.isclose(float(np.abs(nn.Conv3d(2, 4, 3).weight.data).max()), 1 / math.sqrt(54), rel_tol=0.1)
+
+
+def test_nearest_cells_are_exact():
+    """Position i of m looks at cell floor(i n / m), without the rounding of a factor m / n."""
+    for n in range(1, 40):
+        for m in range(1, 80):
+            got = ops.interpolate(np.arange(float(n)).reshape(1, n, 1), m)
+            assert got.ravel().tolist() == [i * n // m for i in range(m)], (n, m)
+
+
+def test_rows_that_do_not_fit_are_refused_in_their_own_name():
+    x, w = np.ones((1, 5, 3)), np.ones((2, 3, 3))
+    for call, says in (
+        (lambda: ops.conv1d(x, np.ones((2, 3, 4))), r"conv1d: expected x with 4 channels for weight \(2, 3, 4\) and"),
+        (lambda: ops.conv1d(x, w, np.ones(3)), r"conv1d: expected bias of shape \(2,\), got \(3,\)"),
+        (lambda: ops.conv1d(x, w, groups=0), "conv1d: groups must be a positive integer, got 0"),
+        (lambda: ops.conv1d(x, np.ones((2, 3, 1)), groups=3), "conv1d: 2 output channels do not split into 3 groups"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            call()

@@ -103,6 +103,9 @@ def test_errors_name_the_function():
         (lambda: fft.stft(np.ones(99), 64, window=np.ones(65)), ValueError, "stft: expected a window of at most"),
         (lambda: fft.istft(np.ones((9, 4), complex), 64), ValueError, "istft: expected y"),
         (lambda: fft.istft(np.ones((9, 4), complex), 16, 32), ValueError, "istft: the windows leave samples uncovered"),
+        (lambda: fft.stft(np.ones(99), 16, 0), ValueError, "stft: hop_length must be at least 1, got 0"),
+        (lambda: fft.stft(np.ones(99), 0), ValueError, "stft: n_fft must be at least 1, got 0"),
+        (lambda: fft.istft(np.ones((9, 4), complex), 16, 4, 1.5), TypeError, "istft: win_length must be an integer"),
         (lambda: _core.fft_table(0, 0, 0), ValueError, "fft_table: expected"),
     ]:
         with pytest.raises(error) as caught:

@@ -116,6 +116,9 @@ def test_conversions():
     with pytest.raises(ValueError, match="truth value"):
         bool(two)
     assert two.tolist() == [1.0, 2.0]
+    assert two.__array__(copy=False) is two.data and two.__array__(copy=True) is not two.data
+    with pytest.raises(ValueError, match="a tensor of float32 becomes float64 only by a copy"):
+        two.__array__(F64, copy=False)
     assert np.asarray(two) is two.data and np.array(two) is not two.data and np.asarray(two, F64).dtype == F64
     assert two.to("cpu") is two and two.to(np.float64).dtype == F64
     with pytest.raises(ValueError, match="device 'cuda:0' is not available"):

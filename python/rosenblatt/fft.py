@@ -272,7 +272,7 @@ def rfftfreq(n: int, d: float = 1.0) -> Array:
 
 def _rolled(where: str, x: Any, axes: int | Sequence[int] | None, sign: int) -> Array:
     a = np.asarray(x)
-    names = range(a.ndim) if axes is None else [axes] if isinstance(axes, int) else axes
+    names = range(a.ndim) if axes is None else [axes] if isinstance(axes, (int, np.integer)) else axes
     at = [axis_index(where, axis, a.ndim) for axis in names]
     shifts = [a.shape[i] // 2 if sign > 0 else -(a.shape[i] // 2) for i in at]
     return np.roll(a, shifts, at)
@@ -294,9 +294,9 @@ def ifftshift(x: Any, axes: int | Sequence[int] | None = None) -> Array:
 def _frame_options(
     where: str, n_fft: Any, hop: Any, window: Any, win_length: Any, dtype: Any
 ) -> tuple[int, int, Array]:
-    size = length(where, n_fft, 0)
-    step = length(where, hop, max(size // 4, 1))
-    inner = length(where, win_length, size if window is None else len(window))
+    size = length(where, n_fft, 0, "n_fft")
+    step = length(where, hop, max(size // 4, 1), "hop_length")
+    inner = length(where, win_length, size if window is None else len(window), "win_length")
     if inner > size:
         raise ValueError(f"{where}: expected a window of at most n_fft = {size} samples, got {inner}")
     w = 0.5 - 0.5 * np.cos(2 * np.pi / inner * np.arange(inner)) if window is None else np.asarray(window, np.float64)

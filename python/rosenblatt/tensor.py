@@ -181,8 +181,11 @@ class Tensor(_core.TensorBase):
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         _refuse_in_capture("turning a tensor into a NumPy array")
-        array = self.data if dtype is None or self._data.dtype == dtype else self._data.astype(dtype)
-        return array.copy() if copy and array is self.data else array
+        if dtype is None or self._data.dtype == dtype:
+            return self._data.copy() if copy else self._data
+        if copy is False:
+            raise ValueError(f"a tensor of {self._data.dtype} becomes {np.dtype(dtype)} only by a copy")
+        return self._data.astype(dtype)
 
     def tolist(self) -> Any:
         _refuse_in_capture("tolist()")

@@ -97,15 +97,16 @@ def transform_back(a: Array, axis: int, n: int, scale: float) -> Array:
     return y.reshape(*shape[:axis], n, *shape[axis + 1 :])
 
 
-def length(where: str, n: Any, default: int) -> int:
-    """n as an integer of at least 1; None is `default`."""
+def length(where: str, n: Any, default: int, name: str = "n") -> int:
+    """The length n of a transform, or what else `name` says, as an integer of at least 1; None is `default`."""
     if n is None:
         value = default
     else:
         try:
             value = n.__index__()
         except AttributeError:
-            raise TypeError(f"{where}: n must be an integer or None, got {n!r}") from None
+            raise TypeError(f"{where}: {name} must be an integer or None, got {n!r}") from None
     if value < 1:
-        raise ValueError(f"{where}: the length n of the transform must be at least 1, got {value}")
+        what = "the length n of the transform" if name == "n" else name
+        raise ValueError(f"{where}: {what} must be at least 1, got {value}")
     return int(value)

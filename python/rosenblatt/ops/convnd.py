@@ -30,6 +30,19 @@ Triple = tuple[int, int, int]
 Geometry = tuple[Triple, Triple, Triple, int]  # stride, padding in front, dilation, groups
 
 
+def _check_channels(where: str, xs: tuple[int, ...], ws: tuple[int, ...], bias: Any, groups: Any) -> None:
+    """Raises ValueError unless x [...,C], weight [K,...,C/groups] and bias [K] fit together."""
+    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
+        raise ValueError(f"{where}: groups must be a positive integer, got {groups!r}")
+    if xs[-1] != ws[-1] * groups:
+        raise ValueError(f"{where}: expected x with {ws[-1] * groups} channels for weight {ws} and groups={groups}, "
+                         f"got shape {xs}")  # fmt: skip
+    if ws[0] % groups:
+        raise ValueError(f"{where}: {ws[0]} output channels do not split into {groups} groups")
+    if bias is not None and shape_of(where, bias) != ws[:1]:
+        raise ValueError(f"{where}: expected bias of shape ({ws[0]},), got {shape_of(where, bias)}")
+
+
 # --- one dimension
 
 
@@ -49,6 +62,7 @@ def conv1d(
         raise ValueError(f"conv1d: expected x [N,L,C], got shape {xs}")
     if len(ws) != 3:
         raise ValueError(f"conv1d: expected weight [K,S,C/groups], got shape {ws}")
+    _check_channels("conv1d", xs, ws, bias, groups)
     s: int = int_tuple("conv1d", "stride", stride, 1, 1)[0]
     d: int = int_tuple("conv1d", "dilation", dilation, 1, 1)[0]
     if padding_mode != "zeros":
@@ -78,20 +92,12 @@ def conv3d(
         raise ValueError(f"conv3d: expected x [N,D,H,W,C], got shape {xs}")
     if len(ws) != 5:
         raise ValueError(f"conv3d: expected weight [K,T,R,S,C/groups], got shape {ws}")
-    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
-        raise ValueError(f"conv3d: groups must be a positive integer, got {groups!r}")
-    if xs[4] != ws[4] * groups:
-        raise ValueError(f"conv3d: expected x with {ws[4] * groups} channels for weight {ws} and groups={groups}, "
-                         f"got shape {xs}")  # fmt: skip
-    if ws[0] % groups:
-        raise ValueError(f"conv3d: {ws[0]} output channels do not split into {groups} groups")
+    _check_channels("conv3d", xs, ws, bias, groups)
     if padding_mode != "zeros":
         x, padding = bordered("conv3d", x, padding, padding_mode, ws[1:4], stride, dilation), 0
         xs = x.shape
     weight = flipped(weight, 5) if flip else weight
     xa, wa, ba = operands("conv3d", x, weight, bias)
-    if ba is not None and ba.shape != ws[:1]:
-        raise ValueError(f"conv3d: expected bias of shape ({ws[0]},), got {ba.shape}")
     st: Triple = _triple("stride", stride)
     dl: Triple = _triple("dilation", dilation)
     pads: Pads = resolve_padding("conv3d", padding, xs[1:4], ws[1:4], st, dl)

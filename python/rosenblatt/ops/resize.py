@@ -19,9 +19,12 @@ _LINEAR = {"linear": 1, "bilinear": 2, "trilinear": 3}
 
 
 @functools.lru_cache(maxsize=256)
-def _nearest(size: int, out: int, scale: float) -> Array:
-    """The cell of an axis of `size` that each of `out` positions falls into."""
-    return np.minimum(np.floor(np.arange(out) / scale).astype(np.int64), size - 1)
+def _nearest(size: int, out: int, scale: float | None) -> Array:
+    """The cell of an axis of `size` that each of `out` positions falls into; no scale: out / size, without rounding."""
+    at = np.arange(out, dtype=np.int64)
+    if scale is None:
+        return at * size // out
+    return np.minimum(np.floor(at / scale).astype(np.int64), size - 1)
 
 
 @functools.lru_cache(maxsize=256)
@@ -75,7 +78,7 @@ def interpolate(
         n, out = shape[i + 1], sizes[i]
         if mode == "nearest":
             if out != n or scales[i] != 1.0:
-                y = take(y, _nearest(n, out, scales[i]), i + 1)
+                y = take(y, _nearest(n, out, scales[i] if size is None else None), i + 1)
             continue
         dtype = operand(where, y).dtype
         low, high, lower, upper = _places(n, out, scales[i], align_corners, len(shape) - i - 2, dtype)
