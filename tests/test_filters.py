@@ -105,7 +105,7 @@ def test_low_rank_kernels_are_found_and_used():
         found = _filter_plan.separable_terms(w.astype(np.float32), 3, 1.2e-7)
         assert found is not None and len(found[0]) == rank
         assert np.abs(found[0].T @ found[1] - w).max() < 1e-6 * np.abs(w).max()
-        assert _filter_plan.choose(1024, 1024, 21, 19, 1, rank)[0] == ("separable" if rank == 1 else "fft")
+        assert _filter_plan.choose(1024, 1024, 21, 19, rank)[0] == ("separable" if rank == 1 else "fft")
         for algo in ("auto", "separable"):
             assert off(ops.filter2d(x, w, algo=algo), ndimage.correlate(x.astype(np.float64), w)) < 2e-6
     assert _filter_plan.separable_terms(RNG.standard_normal((9, 9)), 3, 2e-16) is None
@@ -115,10 +115,10 @@ def test_low_rank_kernels_are_found_and_used():
 
 
 def test_the_choice_grows_from_direct_to_transforms():
-    names = [_filter_plan.choose(512, 512, k, k, 1, 0)[0] for k in (1, 3, 5, 31, 63)]
+    names = [_filter_plan.choose(512, 512, k, k, 0)[0] for k in (1, 3, 5, 31, 63)]
     assert names[:3] == ["direct"] * 3 and names[3:] == ["fft"] * 2
-    assert _filter_plan.choose(1, 1 << 20, 1, 3, 1, 0)[0] == "direct"
-    assert _filter_plan.choose(1, 1 << 20, 1, 5000, 1, 0)[0] == "fft"
+    assert _filter_plan.choose(1, 1 << 20, 1, 3, 0)[0] == "direct"
+    assert _filter_plan.choose(1, 1 << 20, 1, 5000, 0)[0] == "fft"
 
 
 @pytest.mark.parametrize("algo", ALGOS)

@@ -52,8 +52,8 @@ def tile_costs(p: int, q: int, r: int, s: int) -> Iterable[tuple[float, int, int
 
 
 @functools.lru_cache(maxsize=1024)
-def choose(p: int, q: int, r: int, s: int, planes: int, rank: int) -> Plan:
-    """The cheapest way to `planes` results [p,q] of a kernel [r,s]; rank: its separable terms, 0 for too many."""
+def choose(p: int, q: int, r: int, s: int, rank: int) -> Plan:
+    """The cheapest way to a result [p,q] of a kernel [r,s]; rank: its separable terms, 0 for too many."""
     results = p * q
     ways: list[tuple[float, Plan]] = [(results * (DIRECT_BASE + DIRECT * r * s), ("direct", 0, 0))]
     if rank and r > 1 and s > 1:

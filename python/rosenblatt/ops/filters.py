@@ -114,7 +114,7 @@ def correlate(
         if terms is None and algo == "separable":
             raise ValueError(f"{where}: the kernel is not a sum of {most} separable ones; choose another algo")
     if algo == "auto":
-        algo, th, tw = choose(*shape, r, s, n * c, 0 if terms is None else len(terms[0]))
+        algo, th, tw = choose(*shape, r, s, 0 if terms is None else len(terms[0]))
     elif algo == "fft":
         th, tw = best_tile(*shape, r, s)
     if algo == "separable" and terms is not None:
