@@ -526,6 +526,8 @@ def test_layers_describe_themselves_and_refuse():
         (lambda: nn.Conv2d(3, 4, 3, padding="causal"), "Conv2d: padding must be"),
         (lambda: nn.Conv1d(3, 4, 3, padding_mode="mirror"), "Conv1d: mode must be one of"),
         (lambda: nn.ConvTranspose2d(3, 4, 0), "kernel_size must be at least 1"),
+        (lambda: nn.ConvTranspose2d(3, 4, 3, padding=(1, 2, 3)), "ConvTranspose2d: padding must be an integer or a"),
+        (lambda: nn.ConvTranspose3d(3, 4, 3, padding=-1), "ConvTranspose3d: padding must be at least 0"),
         (lambda: nn.ConnectionTableConv2d(2, [(0, 2)], 3), "output map 0 must name different input maps"),
         (lambda: nn.LocallyConnected2d(1, 1, 2, 3), "does not fit an input of 2"),
         (lambda: nn.ZeroPad2d((1, 2, 3)), "a number of at least 0 or 4 such"),

@@ -107,6 +107,11 @@ def test_flatten_orders():
     x = draw(2, 3, 4, 5)
     assert np.array_equal(nn.Flatten()(Tensor(x)).data, x.reshape(2, -1))
     assert np.array_equal(nn.Flatten("CHW")(Tensor(x)).data, x.transpose(0, 3, 1, 2).reshape(2, -1))
+    for shape in ((2, 3), (2, 3, 4), (2, 2, 3, 4, 5)):
+        x = draw(*shape)
+        want = np.moveaxis(x, -1, 1).reshape(2, -1)
+        assert np.array_equal(nn.Flatten("CHW")(Tensor(x)).data, want)
+        assert np.array_equal(nn.Flatten()(Tensor(x)).data, x.reshape(2, -1))
     with pytest.raises(ValueError, match="order must be 'HWC' or 'CHW', got 'WHC'"):
         nn.Flatten("WHC")
 

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 from .. import ops
 from ..ops._common import activation_code
-from ..ops._geometry import int_tuple, output_size, resolve_padding
+from ..ops._geometry import explicit_padding, int_tuple, output_size, resolve_padding
 from ..ops.pad import pad_mode
 from ..tensor import Parameter
 from . import init
+from ._options import positive_integer
 from .module import Module
 
 __all__ = [
@@ -22,17 +23,33 @@ __all__ = [
 ]
 
 
-def _count(where: str, name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{where}: {name} must be a positive integer, got {value!r}")
-    return value
-
-
 class _Weighted(Module):
-    """A layer with a weight and perhaps a bias."""
+    """A layer with a kernel that slides over `count` axes, and perhaps a bias."""
 
     weight: Parameter
     bias: Parameter | None
+
+    def _options(
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
+        activation: str | None, count: int, groups: int = 1, transposed: bool = False,
+    ) -> None:
+        """Checks and keeps the options that all have."""
+        name = type(self).__name__
+        self.in_channels = positive_integer(name, "in_channels", in_channels)
+        self.out_channels = positive_integer(name, "out_channels", out_channels)
+        self.groups = positive_integer(name, "groups", groups)
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(f"{name}: {in_channels} and {out_channels} channels do not split into {groups} groups")
+        self.kernel_size = int_tuple(name, "kernel_size", kernel_size, count, 1)
+        self.stride = int_tuple(name, "stride", stride, count, 1)
+        self.dilation = int_tuple(name, "dilation", dilation, count, 1)
+        if not transposed:
+            resolve_padding(name, padding, (1,) * count, self.kernel_size, self.stride, self.dilation)
+        elif not isinstance(padding, str) or padding not in ("valid", "same"):
+            explicit_padding(name, padding, count)
+        self.padding = padding
+        activation_code(name, activation)
+        self.activation = activation
 
     def _start(
         self, weight: tuple[int, ...], fan_in: int, bias: tuple[int, ...] | None, weight_init: str = "default"
@@ -59,20 +76,8 @@ class _Conv(_Weighted):
         weight_init: str = "default", padding_mode: str = "zeros", flip: bool = False,
     ) -> None:
         super().__init__()
-        name, n = type(self).__name__, self.count
-        self.in_channels = _count(name, "in_channels", in_channels)
-        self.out_channels = _count(name, "out_channels", out_channels)
-        self.groups = _count(name, "groups", groups)
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(f"{name}: {in_channels} and {out_channels} channels do not split into {groups} groups")
-        self.kernel_size = int_tuple(name, "kernel_size", kernel_size, n, 1)
-        self.stride = int_tuple(name, "stride", stride, n, 1)
-        self.dilation = int_tuple(name, "dilation", dilation, n, 1)
-        resolve_padding(name, padding, (1,) * n, self.kernel_size, self.stride, self.dilation)
-        self.padding = padding
-        activation_code(name, activation)
-        self.activation = activation
-        pad_mode(name, padding_mode)
+        self._options(in_channels, out_channels, kernel_size, stride, padding, dilation, activation, self.count, groups)
+        pad_mode(type(self).__name__, padding_mode)
         self.padding_mode = padding_mode
         self.flip = bool(flip)
         shape = (out_channels, *self.kernel_size, in_channels // groups)
@@ -143,19 +148,9 @@ class _ConvTranspose(_Weighted):
         weight_init: str = "default",
     ) -> None:
         super().__init__()
-        name, n = type(self).__name__, self.count
-        self.in_channels = _count(name, "in_channels", in_channels)
-        self.out_channels = _count(name, "out_channels", out_channels)
-        self.groups = _count(name, "groups", groups)
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(f"{name}: {in_channels} and {out_channels} channels do not split into {groups} groups")
-        self.kernel_size = int_tuple(name, "kernel_size", kernel_size, n, 1)
-        self.stride = int_tuple(name, "stride", stride, n, 1)
-        self.dilation = int_tuple(name, "dilation", dilation, n, 1)
-        self.output_padding = int_tuple(name, "output_padding", output_padding, n, 0)
-        self.padding = padding
-        activation_code(name, activation)
-        self.activation = activation
+        self._options(in_channels, out_channels, kernel_size, stride, padding, dilation, activation, self.count, groups,
+                      transposed=True)  # fmt: skip
+        self.output_padding = int_tuple(type(self).__name__, "output_padding", output_padding, self.count, 0)
         shape = (in_channels, *self.kernel_size, out_channels // groups)
         # PyTorch's fan_in of a transposed layer, too: the axis after the first
         self._start(shape, math.prod(shape[1:]), (out_channels,) if bias else None, weight_init)
@@ -224,22 +219,7 @@ class ConvTranspose3d(_ConvTranspose):
 
 
 class _Unshared(_Weighted):
-    """What tiled and unshared layers have in common: sizes per axis, a kernel per tile, counts."""
-
-    def _options(
-        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
-        activation: str | None, count: int,
-    ) -> None:
-        name = type(self).__name__
-        self.in_channels = _count(name, "in_channels", in_channels)
-        self.out_channels = _count(name, "out_channels", out_channels)
-        self.kernel_size = int_tuple(name, "kernel_size", kernel_size, count, 1)
-        self.stride = int_tuple(name, "stride", stride, count, 1)
-        self.dilation = int_tuple(name, "dilation", dilation, count, 1)
-        resolve_padding(name, padding, (1,) * count, self.kernel_size, self.stride, self.dilation)
-        self.padding = padding
-        activation_code(name, activation)
-        self.activation = activation
+    """What tiled and unshared layers have in common: the call, counts, output sizes."""
 
     def macs(self, output_shape: tuple[int, ...]) -> int:
         return math.prod(output_shape) * math.prod(self.kernel_size) * self.in_channels
@@ -353,22 +333,16 @@ class ConnectionTableConv2d(_Weighted):
     ) -> None:
         super().__init__()
         name = "ConnectionTableConv2d"
-        self.in_channels = _count(name, "in_channels", in_channels)
+        positive_integer(name, "in_channels", in_channels)
         self.table = tuple(tuple(row) for row in table)
         for k, row in enumerate(self.table):
             known = all(isinstance(c, int) and 0 <= c < in_channels for c in row)
             if not row or len(set(row)) != len(row) or not known:
                 raise ValueError(f"{name}: output map {k} must name different input maps in 0 .. {in_channels - 1}, "
                                  f"got {row}")  # fmt: skip
-        self.out_channels = _count(name, "rows of the table", len(self.table))
+        maps = positive_integer(name, "rows of the table", len(self.table))
         self.links = sum(len(row) for row in self.table)
-        self.kernel_size = int_tuple(name, "kernel_size", kernel_size, 2, 1)
-        self.stride = int_tuple(name, "stride", stride, 2, 1)
-        self.dilation = int_tuple(name, "dilation", dilation, 2, 1)
-        resolve_padding(name, padding, (1, 1), self.kernel_size, self.stride, self.dilation)
-        self.padding = padding
-        activation_code(name, activation)
-        self.activation = activation
+        self._options(in_channels, maps, kernel_size, stride, padding, dilation, activation, 2)
         fan_in = math.prod(self.kernel_size) * max(1, self.links // self.out_channels)
         self._start((self.links, *self.kernel_size), fan_in, (self.out_channels,) if bias else None)
 

@@ -13,6 +13,7 @@ import numpy as np
 from .. import _core, ops
 from ..ops import normal, ones, uniform, zeros
 from ..tensor import Array
+from ._options import non_negative
 
 __all__ = ["constant", "fans", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "initialise",
            "lecun_normal", "lecun_uniform", "names", "normal", "ones", "orthogonal", "small_normal", "small_uniform",
@@ -80,19 +81,13 @@ def constant(shape: tuple[int, ...], value: float = 0.0) -> Array:
 
 def small_normal(shape: tuple[int, ...], std: float = 0.01) -> Array:
     """Small random numbers: normal with mean 0 (notes B:2.8)."""
-    return normal(shape, 0.0, _positive("small_normal", "std", std))
+    return normal(shape, 0.0, non_negative("small_normal", "std", std))
 
 
 def small_uniform(shape: tuple[int, ...], limit: float = 0.05) -> Array:
     """Small random numbers: uniform in [-limit, limit) (notes B:2.8)."""
-    limit = _positive("small_uniform", "limit", limit)
+    limit = non_negative("small_uniform", "limit", limit)
     return uniform(shape, -limit, limit)
-
-
-def _positive(where: str, name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value < math.inf:
-        raise ValueError(f"{where}: {name} must be a number of at least 0, got {value!r}")
-    return float(value)
 
 
 def truncated_normal(
@@ -103,7 +98,7 @@ def truncated_normal(
     low, high : bounds in standard deviations. Raises ValueError unless low < high and std > 0.
     """
     where = "truncated_normal"
-    if not _positive(where, "std", std) > 0.0 or not low < high or not math.isfinite(mean):
+    if not non_negative(where, "std", std) > 0.0 or not low < high or not math.isfinite(mean):
         raise ValueError(f"{where}: expected std > 0, low < high and a finite mean, got {std!r}, {low!r}, {high!r}, "
                          f"{mean!r}")
     n = math.prod(shape)
@@ -137,7 +132,7 @@ def orthogonal(shape: tuple[int, ...], gain: float = 1.0) -> Array:
     """
     if len(shape) < 2:
         raise ValueError(f"orthogonal: expected a weight with at least two axes, got shape {shape}")
-    gain = _positive("orthogonal", "gain", gain)
+    gain = non_negative("orthogonal", "gain", gain)
     rows, columns = shape[0], math.prod(shape[1:])
     n, m = min(rows, columns), max(rows, columns)
     q = normal((n, m), dtype=np.float64)

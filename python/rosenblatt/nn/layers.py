@@ -10,15 +10,10 @@ from .. import ops
 from ..ops._common import activation_code
 from ..tensor import Parameter, Tensor
 from . import init
+from ._options import positive_integer
 from .module import Module
 
 __all__ = ["Dropout", "Flatten", "Identity", "Linear", "ReLU", "Sequential", "Sigmoid", "Softmax", "Tanh"]
-
-
-def _count(where: str, name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{where}: {name} must be a positive integer, got {value!r}")
-    return value
 
 
 class Linear(Module):
@@ -32,8 +27,8 @@ class Linear(Module):
         weight_init: str = "default",
     ) -> None:
         super().__init__()
-        self.in_features = _count("Linear", "in_features", in_features)
-        self.out_features = _count("Linear", "out_features", out_features)
+        self.in_features = positive_integer("Linear", "in_features", in_features)
+        self.out_features = positive_integer("Linear", "out_features", out_features)
         activation_code("Linear", activation)
         self.activation = activation
         self.weight = Parameter(init.initialise(weight_init, (out_features, in_features)))
@@ -111,7 +106,10 @@ class Dropout(Module):
 
 
 class Flatten(Module):
-    """[N, ...] -> [N, everything]. Images flatten in memory order HWC, or as order="CHW" to match PyTorch's weights."""
+    """[N, ...] -> [N, everything]. Images flatten in memory order HWC, or as order="CHW" to match PyTorch's weights.
+
+    Rows [N,L,C] and volumes [N,D,H,W,C] likewise: "CHW" puts the channels first.
+    """
 
     def __init__(self, order: str = "HWC") -> None:
         super().__init__()
@@ -120,8 +118,8 @@ class Flatten(Module):
         self.order = order
 
     def forward(self, x: Any) -> Any:
-        if self.order == "CHW" and len(x.shape) == 4:
-            x = ops.transpose(x, (0, 3, 1, 2))
+        if self.order == "CHW" and len(x.shape) > 2:
+            x = ops.transpose(x, (0, len(x.shape) - 1, *range(1, len(x.shape) - 1)))
         return ops.flatten(x, 1)
 
     def extra_repr(self) -> str:

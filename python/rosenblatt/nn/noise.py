@@ -14,20 +14,13 @@ import numpy as np
 
 from .. import ops
 from ..tensor import Array, Parameter, Tensor
+from ._options import non_negative
 from .module import Module
 
 __all__ = [
     "GaussianNoise", "GradientNoise", "MaskingNoise", "SaltPepperNoise", "WeightNoise", "flip_labels",
     "smooth_labels",
 ]
-
-
-def _number(where: str, name: str, value: Any, high: float = math.inf) -> float:
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not ok or not 0.0 <= value <= high:
-        upper = "" if high == math.inf else f" and at most {high}"
-        raise ValueError(f"{where}: {name} must be a number of at least 0{upper}, got {value!r}")
-    return float(value)
 
 
 def _float(x: Any) -> Any:
@@ -42,7 +35,7 @@ class GaussianNoise(Module):
 
     def __init__(self, std: float = 0.1) -> None:
         super().__init__()
-        self.std = _number("GaussianNoise", "std", std)
+        self.std = non_negative("GaussianNoise", "std", std)
 
     def forward(self, x: Any) -> Any:
         if not self.training or not self.std:
@@ -62,7 +55,7 @@ class MaskingNoise(Module):
 
     def __init__(self, p: float = 0.25) -> None:
         super().__init__()
-        self.p = _number("MaskingNoise", "p", p, 1.0)
+        self.p = non_negative("MaskingNoise", "p", p, 1.0)
 
     def forward(self, x: Any) -> Any:
         if not self.training or not self.p:
@@ -82,7 +75,7 @@ class SaltPepperNoise(Module):
 
     def __init__(self, p: float = 0.1, low: float = 0.0, high: float = 1.0) -> None:
         super().__init__()
-        self.p = _number("SaltPepperNoise", "p", p, 1.0)
+        self.p = non_negative("SaltPepperNoise", "p", p, 1.0)
         self.low = float(low)
         self.high = float(high)
 
@@ -116,7 +109,7 @@ class WeightNoise:
     """
 
     def __init__(self, std: float = 0.01, biases: bool = False) -> None:
-        self.std = _number("WeightNoise", "std", std)
+        self.std = non_negative("WeightNoise", "std", std)
         self.biases = bool(biases)
 
     @contextmanager
@@ -144,8 +137,8 @@ class GradientNoise:
     """
 
     def __init__(self, eta: float = 0.01, gamma: float = 0.55) -> None:
-        self.eta = _number("GradientNoise", "eta", eta)
-        self.gamma = _number("GradientNoise", "gamma", gamma)
+        self.eta = non_negative("GradientNoise", "eta", eta)
+        self.gamma = non_negative("GradientNoise", "gamma", gamma)
         self.step = 0
 
     def std(self) -> float:
@@ -173,7 +166,7 @@ def flip_labels(labels: Any, classes: int, p: float) -> Array:
     Raises ValueError for labels outside [0, classes), p outside [0, 1], fewer than two classes; TypeError for labels
     that are not integers.
     """
-    p = _number("flip_labels", "p", p, 1.0)
+    p = non_negative("flip_labels", "p", p, 1.0)
     a = labels.data if isinstance(labels, Tensor) else np.asarray(labels)
     if a.dtype.kind not in "iub":
         raise TypeError(f"flip_labels: expected integer labels, got dtype {a.dtype}")
@@ -193,7 +186,7 @@ def smooth_labels(target: Any, epsilon: float = 0.1, classes: int | None = None)
     within the loss.
     Raises ValueError for epsilon outside [0, 1] or missing `classes`.
     """
-    epsilon = _number("smooth_labels", "epsilon", epsilon, 1.0)
+    epsilon = non_negative("smooth_labels", "epsilon", epsilon, 1.0)
     raw = target.data if isinstance(target, Tensor) else np.asarray(target)
     if raw.dtype.kind in "iub":
         if classes is None:

@@ -18,6 +18,7 @@ import numpy as np
 from .. import ops
 from ..autograd import enable_grad, grad
 from ..tensor import Parameter, Tensor
+from ._options import non_negative
 from .layers import Linear
 from .module import Module
 
@@ -25,14 +26,6 @@ __all__ = [
     "L1", "L2", "ActivityKL", "ActivityL1", "ActivityPenalty", "Contractive", "ElasticNet", "Penalty", "SoftSharing",
     "WeightDecay",
 ]
-
-
-def _strength(where: str, name: str, value: Any, high: float = math.inf) -> float:
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not ok or not 0.0 <= value <= high:
-        upper = "" if high == math.inf else f" and at most {high}"
-        raise ValueError(f"{where}: {name} must be a number of at least 0{upper}, got {value!r}")
-    return float(value)
 
 
 def _total(terms: Iterable[Any]) -> Tensor:
@@ -90,7 +83,7 @@ class L1(Penalty):
 
     def __init__(self, weight: float, biases: bool = False) -> None:
         super().__init__(biases)
-        self.weight = _strength("L1", "weight", weight)
+        self.weight = non_negative("L1", "weight", weight)
 
     def of(self, parameter: Tensor) -> Any:
         return ops.mul(ops.sum(ops.abs(parameter)), self.weight)
@@ -101,7 +94,7 @@ class L2(Penalty):
 
     def __init__(self, weight: float, biases: bool = False) -> None:
         super().__init__(biases)
-        self.weight = _strength("L2", "weight", weight)
+        self.weight = non_negative("L2", "weight", weight)
 
     def of(self, parameter: Tensor) -> Any:
         return ops.mul(ops.sum(ops.square(parameter)), self.weight)
@@ -123,8 +116,8 @@ class ElasticNet(Penalty):
 
     def __init__(self, weight: float, alpha: float = 0.5, biases: bool = False) -> None:
         super().__init__(biases)
-        self.weight = _strength("ElasticNet", "weight", weight)
-        self.alpha = _strength("ElasticNet", "alpha", alpha, 1.0)
+        self.weight = non_negative("ElasticNet", "weight", weight)
+        self.alpha = non_negative("ElasticNet", "alpha", alpha, 1.0)
 
     def of(self, parameter: Tensor) -> Any:
         l1 = ops.mul(ops.sum(ops.abs(parameter)), self.weight * (1.0 - self.alpha))
@@ -151,7 +144,7 @@ class SoftSharing(Penalty):
         if unknown or not strengths:
             what = f"parameters {unknown} are not shared" if unknown else "the modules share no parameter"
             raise ValueError(f"SoftSharing: expected names and shapes in common, got {sorted(shared)}: {what}")
-        self._ties = [(a[n], b[n], _strength("SoftSharing", f"weight of {n}", w)) for n, w in strengths.items()]
+        self._ties = [(a[n], b[n], non_negative("SoftSharing", f"weight of {n}", w)) for n, w in strengths.items()]
         self.weight = weight
 
     def __call__(self, module: Module | None = None) -> Tensor:
@@ -184,7 +177,7 @@ class ActivityL1(_Activity):
 
     def __init__(self, weight: float) -> None:
         super().__init__()
-        self.weight = _strength("ActivityL1", "weight", weight)
+        self.weight = non_negative("ActivityL1", "weight", weight)
 
     def of(self, activity: Any) -> Any:
         return ops.mul(ops.sum(ops.abs(activity)), self.weight / max(activity.shape[0], 1))
@@ -203,7 +196,7 @@ class ActivityKL(_Activity):
 
     def __init__(self, weight: float, rho: float = 0.05) -> None:
         super().__init__()
-        self.weight = _strength("ActivityKL", "weight", weight)
+        self.weight = non_negative("ActivityKL", "weight", weight)
         if isinstance(rho, bool) or not isinstance(rho, (int, float)) or not 0.0 < rho < 1.0:
             raise ValueError(f"ActivityKL: rho must be in (0, 1), got {rho!r}")
         self.rho = float(rho)
@@ -248,7 +241,7 @@ class Contractive:
     def __init__(self, weight: float = 1.0, method: str = "auto") -> None:
         if method not in ("auto", "closed", "gradient"):
             raise ValueError(f"Contractive: method must be 'auto', 'closed' or 'gradient', got {method!r}")
-        self.weight = _strength("Contractive", "weight", weight)
+        self.weight = non_negative("Contractive", "weight", weight)
         self.method = method
 
     def __call__(self, encoder: Module, x: Any) -> Any:

@@ -9,6 +9,7 @@ from .. import ops
 from ..ops._common import activation_code
 from ..ops._geometry import int_tuple
 from ..tensor import Parameter
+from ._options import positive_integer
 from .module import Module
 
 __all__ = [
@@ -101,7 +102,6 @@ class _Global(Module):
     """One value per channel. keepdims: the pooled axes stay, with length 1."""
 
     op: ClassVar[Any]
-    count: ClassVar[int]
 
     def __init__(self, keepdims: bool = False) -> None:
         super().__init__()
@@ -325,8 +325,7 @@ class Subsampling(Module):
         self, channels: int, kernel_size: Any = 2, stride: Any = None, activation: str | None = "sigmoid"
     ) -> None:
         super().__init__()
-        if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
-            raise ValueError(f"Subsampling: channels must be a positive integer, got {channels!r}")
+        positive_integer("Subsampling", "channels", channels)
         self.kernel_size = int_tuple("Subsampling", "kernel_size", kernel_size, 2, 1)
         self.stride = self.kernel_size if stride is None else int_tuple("Subsampling", "stride", stride, 2, 1)
         self.code = activation_code("Subsampling", activation)
