@@ -38,6 +38,7 @@ std::atomic<bool> g_busy{false};
 std::atomic<bool> g_forked{false};
 thread_local bool t_inside = false;
 thread_local i32 t_worker = 0;
+thread_local i32 t_limit = kMaxThreads;  // see TeamLimit
 
 struct Settings {
     std::atomic<i32> threads{1};
@@ -279,6 +280,7 @@ void parallel_for(i64 n, double cost, void (*fn)(void*, i64, i64), void* env) {
     if (n <= 0) return;
     const double total = cost * static_cast<double>(n);
     i64 team = num_threads();
+    if (team > t_limit) team = t_limit;
     if (team > n) team = n;
     if (const i64 pieces = static_cast<i64>(total / kMinPieceNs); team > pieces) team = pieces;
     bool idle = false;
@@ -299,6 +301,13 @@ void parallel_for(i64 n, double cost, void (*fn)(void*, i64, i64), void* env) {
     pool().run(region);
 #endif
     g_busy.store(false);
+}
+
+TeamLimit::TeamLimit(i32 threads) : before_(t_limit) {
+    t_limit = threads;
+}
+TeamLimit::~TeamLimit() {
+    t_limit = before_;
 }
 
 #if defined(__x86_64__)

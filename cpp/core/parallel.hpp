@@ -12,6 +12,19 @@ i32 num_threads();
 constexpr i32 kMaxThreads = 256;
 void set_num_threads(i32 n);
 
+// A scope in which regions of the calling thread have teams of at most `threads`, whatever set_num_threads says
+// meanwhile: a kernel's scratch has been booked for so many.
+class TeamLimit {
+  public:
+    explicit TeamLimit(i32 threads);
+    ~TeamLimit();
+    TeamLimit(const TeamLimit&) = delete;
+    TeamLimit& operator=(const TeamLimit&) = delete;
+
+  private:
+    i32 before_;
+};
+
 // True in a child forked after the library was loaded: its parallel loops run serially.
 bool in_forked_child();
 

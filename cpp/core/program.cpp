@@ -658,6 +658,7 @@ void Program::run(u64 key, u64 counter) {
         choose(threads);
         for (Input& input : inputs_) point(blob_, input, input.now);
     }
+    const TeamLimit limit(threads);
     Ctx ctx{threads, 0, 0, 0};
     cache_sizes(&ctx.l1_bytes, &ctx.l2_bytes, &ctx.l3_bytes);
     for (const SeedSlot& s : seeds_) *reinterpret_cast<Seed*>(blob_.data() + s.at) = Seed{key, counter + s.offset};

@@ -10,7 +10,7 @@
 #include <string>
 
 #include "core/describe.hpp"
-#include "core/parallel.hpp"  // FlushDenormals, num_threads
+#include "core/parallel.hpp"  // FlushDenormals, TeamLimit, num_threads
 #include "core/pool.hpp"
 
 namespace rb {
@@ -173,6 +173,7 @@ void run(OpId op, void* args) {
     const i32 dtype = static_cast<const View*>(args)->dtype;  // every op's first field is a float view
     const Choice choice = select(op, dtype, args);
     Ctx ctx{num_threads(), s.l1, s.l2, s.l3};
+    const TeamLimit limit(ctx.threads);
     void* scratch = nullptr;
     if (info.work_offset >= 0) {
         Work* work = reinterpret_cast<Work*>(static_cast<char*>(args) + info.work_offset);

@@ -68,6 +68,28 @@ TEST(worker_numbers_stay_in_range) {
     }
 }
 
+TEST(a_limit_holds_whatever_the_setting_becomes) {
+    const Threads scope(2);
+    std::atomic<int> bad{0}, pieces{0};
+    const auto body = [&](i64, i64) {
+        pieces.fetch_add(1);
+        if (rb::worker_index() >= 2) bad.fetch_add(1);
+    };
+    {
+        const rb::TeamLimit limit(2);
+        rb::set_num_threads(8);
+        loop(64, kHeavy, body);
+        CHECK(pieces.load() <= 2);
+        const rb::TeamLimit inner(1);
+        loop(64, kHeavy, body);
+        CHECK(pieces.load() <= 3);
+    }
+    CHECK(bad.load() == 0);
+    pieces.store(0);
+    loop(64, kHeavy, body);
+    CHECK(pieces.load() == 8);
+}
+
 TEST(small_work_stays_on_the_caller) {
     const Threads scope(4);
     const auto caller = std::this_thread::get_id();

@@ -1,8 +1,10 @@
 // test_program.cpp: records compared, and programs: memory by lifetime, relocation, workspace, random positions.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <memory>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 #include "core/parallel.hpp"
@@ -156,6 +158,40 @@ TEST(workspace_is_booked_once_for_the_largest_call_and_again_for_other_thread_co
             CHECK(p.work_bytes() == work);
         }
     }
+    set_num_threads(before);
+}
+
+TEST(scratch_is_booked_for_the_team_that_runs) {
+    const i64 rows = 64, length = 2000;  // sort books two rows for each worker
+    const i32 before = num_threads();
+    std::vector<float> x(size_t(rows * length));
+    test::Rng rng(5);
+    for (float& v : x) v = float(rng.uniform(-1, 1));
+    Script s;
+    float* y = s.buffer(rows * length);
+    float* index = s.buffer(2 * rows * length);
+    sort_args args{};
+    args.x = view(x.data(), {rows, length, 1});
+    args.y = view(y, {rows, length, 1});
+    args.idx = view(index, {rows, length, 1}, i64t);
+    set_num_threads(1);
+    run(op_sort, &args);
+    s.recorder.note_call(op_sort, &args);
+    Program p(s.recorder, {y});
+    std::atomic<bool> done{false};
+    std::thread other([&] {
+        for (i32 n = 1; !done.load(); n = n == 1 ? 64 : 1) set_num_threads(n);
+    });
+    std::vector<float> again(x.size());
+    args.y.data = again.data();
+    for (int round = 0; round < 50; ++round) {
+        p.run(0, 0);
+        CHECK(std::memcmp(p.relocated(y), y, x.size() * 4) == 0);
+        run(op_sort, &args);
+        CHECK(std::memcmp(again.data(), y, x.size() * 4) == 0);
+    }
+    done.store(true);
+    other.join();
     set_num_threads(before);
 }
 
