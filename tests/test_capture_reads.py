@@ -382,3 +382,24 @@ def test_custom_functions_are_followed():
     w = rb.Parameter(np.ones(6, F32))
     facts = _capture._Facts(_capture._Record(), lambda: Double.apply(w), ())
     assert any(key == "SCALE" for _, key, _ in facts.found)
+
+
+def test_none_is_a_key_like_others():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.scales = nn.Linear(6, 3), {None: 2.0, "big": 10.0}
+
+        def forward(self, x):
+            return self.layer(x) * self.scales[None]
+
+    model = Scaled()
+    step = rb.capture(lambda x: model(rb.Tensor(x)))
+    x = batch()[0]
+    for _ in range(WARM + 2):
+        step(x)
+    assert step.replays == 2
+    for change in ({None: 3.0}, {"new": 1.0}):
+        model.scales.update(change)
+        np.testing.assert_array_equal(step(x).data, model(rb.Tensor(x)).data)
+        assert step.replays == 2

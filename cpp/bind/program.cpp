@@ -231,9 +231,11 @@ py::tuple difference(const Recording& a, const Recording& b, const py::list& res
     return py::make_tuple(text, constants);
 }
 
-// One thing a program takes for granted: the object behind a dict's key, a list's index, a cell or an attribute.
+// One thing a program takes for granted: the object behind a dict's key, a list's index, a cell or an attribute, or
+// the length of a dict or list.
 struct Fact {
     py::object holder, key, value;
+    bool length;
     i64 index;
 };
 struct Guard {
@@ -258,9 +260,10 @@ std::unique_ptr<Guard> make_guard(const py::list& facts) {
     auto g = std::make_unique<Guard>();
     for (const py::handle& item : facts) {
         const py::tuple t = py::reinterpret_borrow<py::tuple>(item);
-        const i64 index =
-            PyList_CheckExact(py::object(t[0]).ptr()) && !py::object(t[1]).is_none() ? py::cast<i64>(t[1]) : -1;
-        g->facts.push_back({t[0], t[1], t[2], index});
+        const py::object holder = t[0], key = t[1];
+        const bool length = key.is(py::type::of<Guard>());
+        const i64 index = PyList_CheckExact(holder.ptr()) && !length ? py::cast<i64>(key) : -1;
+        g->facts.push_back({holder, key, t[2], length, index});
     }
     return g;
 }
@@ -281,14 +284,14 @@ int guard_clear(PyObject* self) {
     return 0;
 }
 
-// Number of the first fact that is no longer so, or -1. A key of None in a dict or list stands for its length.
+// Number of the first fact that is no longer so, or -1. The class itself as a key stands for the holder's length.
 i64 check_guard(const Guard& g) {
     for (size_t i = 0; i < g.facts.size(); ++i) {
         const Fact& f = g.facts[i];
         PyObject* holder = f.holder.ptr();
         py::object owned;
         PyObject* now = nullptr;
-        if (f.key.is_none() && !PyCell_Check(holder)) {
+        if (f.length) {
             owned = py::reinterpret_steal<py::object>(PyLong_FromSsize_t(PyObject_Size(holder)));
             now = owned.ptr();
         } else if (PyDict_Check(holder)) {

@@ -152,6 +152,7 @@ _MISSING = object()
 
 
 _COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
+_LENGTH = _core.Guard  # as a key: the length of the holder; no dict has it
 _REMEMBERED = ("_flat", "_captured_forward")  # what a module keeps only to be quick
 
 
@@ -198,7 +199,7 @@ class _Facts:
         self._tensor(value)
         if type(value) not in (dict, list):
             return
-        self.found.append((value, None, len(value)))
+        self.found.append((value, _LENGTH, len(value)))
         for key, v in value.items() if type(value) is dict else enumerate(value):
             self.found.append((value, key, v))
             self._tensor(v)
