@@ -30,6 +30,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from compare import call_seconds
 from peers import machine
 from peers.cases import FAMILIES, Case, cases
 from peers.client import LIBRARIES, Worker, WorkerError
@@ -266,7 +267,6 @@ def run_cpp(build: Path, threads: int, filter: str, quick: bool) -> list[dict[st
     return records
 
 
-_NS = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
 _COMMON = {"family_index", "per_family_instance_index", "repetitions", "repetition_index", "threads", "iterations",
            "real_time", "cpu_time", "rb_threads", "rb_peak_gflops"}  # fmt: skip
 
@@ -279,7 +279,7 @@ def cpp_table(records: list[dict[str, Any]]) -> str:
             continue
         rates = {k: v for k, v in r.items() if isinstance(v, (int, float)) and k not in _COMMON}
         text = " ".join(f"{k}={v:.4g}" for k, v in rates.items())
-        rows.append([r["name"], micro(r["real_time"] * _NS[r["time_unit"]] * 1e-9), text])
+        rows.append([r["name"], micro(call_seconds(r)), text])
     return table(rows)
 
 

@@ -213,17 +213,23 @@ def test_every_form_of_ours_is_compared() -> None:
 def test_figures_of_the_programs_carry_threads_level_and_peak(tmp_path: Path) -> None:
     answer = {
         "context": {"level": "avx2", "rb_threads": "2", "peak_gflops": "117.5"},
-        "benchmarks": [{"name": "gemm/64", "real_time": 3.0, "time_unit": "us", "gflops": 2.0}],
+        "benchmarks": [
+            {"name": "gemm/64", "cpu_time": 3.0, "real_time": 9.0, "time_unit": "us", "gflops": 2.0},
+            {"name": "gemm/64/real_time", "cpu_time": 3.0, "real_time": 9.0, "time_unit": "us", "gflops": 2.0},
+        ],
     }
     program = tmp_path / "bench_some"
     program.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(answer)}\nEND\n")
     program.chmod(0o755)
     (tmp_path / "bench_none").write_text("#!/bin/sh\necho '{}'\n")
     (tmp_path / "bench_none").chmod(0o755)
-    (record,) = run.run_cpp(tmp_path, 2, "", True)
+    records = run.run_cpp(tmp_path, 2, "", True)
     facts = {"program": "bench_some", "rb_threads": 2, "rb_level": "avx2", "rb_peak_gflops": 117.5}
-    assert record == answer["benchmarks"][0] | facts
-    assert run.cpp_table([record]).splitlines()[1].split() == ["gemm/64", "3.00", "gflops=2"]
+    assert records == [b | facts for b in answer["benchmarks"]]
+    lines = [line.split() for line in run.cpp_table(records).splitlines()[1:]]
+    assert lines == [["gemm/64", "3.00", "gflops=2"], ["gemm/64/real_time", "9.00", "gflops=2"]]  # the clock of teams
+    times = [c["libraries"]["ours"]["median"] for c in compare.by_key({"cases": [], "cpp": records}).values()]
+    assert times == pytest.approx([3e-6, 9e-6])
 
 
 @pytest.mark.quick

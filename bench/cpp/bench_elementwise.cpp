@@ -11,11 +11,20 @@ namespace {
 using bench::Array;
 using bench::Pattern;
 
-void time_run(benchmark::State& state, rb::OpId op, void* args, double n, double bytes, Pattern pattern) {
+// Times rb::run(op, args), which writes `outs`, after a comparison with the reference (of up to 2^20 elements).
+void time_run(benchmark::State& state, rb::OpId op, void* args, double n, double bytes, Pattern pattern,
+              std::initializer_list<Array*> outs) {
     char message[256];
     if (const char* error = rb::check_args(op, args, message, sizeof message)) {
         state.SkipWithError(error);
         return;
+    }
+    if (n <= 0x1p20) {
+        const double difference = bench::error_against_reference(op, args, outs);
+        if (!(difference < 1e-4)) {
+            state.SkipWithError(("differs from the reference by " + std::to_string(difference)).c_str());
+            return;
+        }
     }
     const double limit = bench::bandwidth(pattern, static_cast<std::size_t>(bytes));
     rb::run(op, args);
@@ -36,11 +45,11 @@ void elementwise(benchmark::State& state, const std::string& name, rb::i64 n) {
     Array a({n}), b({n}), c({n}), d({n}, 1e-3f);
     const auto two = [&](rb::OpId op) {  // add_args and its like: a, b, y
         rb::add_args args{a.view(), b.view(), c.view()};
-        time_run(state, op, &args, double(n), 3 * size, Pattern::triad);
+        time_run(state, op, &args, double(n), 3 * size, Pattern::triad, {&c});
     };
     const auto one = [&](rb::OpId op) {  // exp_args and its like: x, y
         rb::exp_args args{a.view(), b.view()};
-        time_run(state, op, &args, double(n), 2 * size, Pattern::copy);
+        time_run(state, op, &args, double(n), 2 * size, Pattern::copy, {&b});
     };
     const auto column = [n](rb::View v) {
         v.ndim = 3;
@@ -52,45 +61,50 @@ void elementwise(benchmark::State& state, const std::string& name, rb::i64 n) {
     };
     if (name == "add") return two(rb::op_add);
     if (name == "mul") return two(rb::op_mul);
+    if (name == "log") {  // of numbers above 0: the others would be NaN
+        std::vector<float> positive = a.values();
+        for (float& v : positive) v = std::fabs(v) + 1e-3f;
+        a.set(positive);
+    }
     for (rb::OpId op : {rb::op_relu, rb::op_exp, rb::op_tanh, rb::op_sigmoid, rb::op_log, rb::op_erf}) {
         if (name == rb::op_info[op].name) return one(op);
     }
     if (name == "gelu") {
         rb::activate_args args{a.view(), b.view(), rb::fn_gelu, 0};
-        return time_run(state, rb::op_activate, &args, double(n), 2 * size, Pattern::copy);
+        return time_run(state, rb::op_activate, &args, double(n), 2 * size, Pattern::copy, {&b});
     }
     if (name == "gelu_dx") {
         rb::activate_dx_args args{a.view(), b.view(), c.view(), rb::fn_gelu, 0};
-        return time_run(state, rb::op_activate_dx, &args, double(n), 3 * size, Pattern::triad);
+        return time_run(state, rb::op_activate_dx, &args, double(n), 3 * size, Pattern::triad, {&c});
     }
     if (name == "sum") {
         Array y({1, 1});
         rb::sum_args args{column(a.view()), y.view(), 1.0};
-        return time_run(state, rb::op_sum, &args, double(n), size, Pattern::read);
+        return time_run(state, rb::op_sum, &args, double(n), size, Pattern::read, {&y});
     }
     if (name == "cumsum") {
         rb::cumulate_args args{column(a.view()), column(b.view()), 0, 0};
-        return time_run(state, rb::op_cumulate, &args, double(n), 2 * size, Pattern::copy);
+        return time_run(state, rb::op_cumulate, &args, double(n), 2 * size, Pattern::copy, {&b});
     }
     if (name == "sort") {
         std::vector<rb::i64> order(static_cast<std::size_t>(n));
         rb::sort_args args{column(a.view()), column(b.view()), column(b.view()), 0, {}};
         args.idx.data = order.data();
         args.idx.dtype = rb::i64t;
-        return time_run(state, rb::op_sort, &args, double(n), 4 * size, Pattern::copy);
+        return time_run(state, rb::op_sort, &args, double(n), 4 * size, Pattern::copy, {&b});
     }
     if (name == "sgd") {
         rb::sgd_update_args args{a.view(), d.view(), b.view(), 1e-3, 0.9, 0, 0, 0, 0};
-        return time_run(state, rb::op_sgd_update, &args, double(n), 5 * size, Pattern::update);
+        return time_run(state, rb::op_sgd_update, &args, double(n), 5 * size, Pattern::update, {&a, &b});
     }
     if (name == "adam") {
         c.fill(0.1f);
         rb::adam_update_args args{a.view(), d.view(), b.view(), c.view(), 1e-3, 0.9, 0.999, 1e-8, 0, 0, 10};
-        return time_run(state, rb::op_adam_update, &args, double(n), 7 * size, Pattern::update);
+        return time_run(state, rb::op_adam_update, &args, double(n), 7 * size, Pattern::update, {&a, &b, &c});
     }
     if (name == "dropout") {
         rb::dropout_args args{a.view(), b.view(), 0.3, {1, 2}};
-        return time_run(state, rb::op_dropout, &args, double(n), 2 * size, Pattern::copy);
+        return time_run(state, rb::op_dropout, &args, double(n), 2 * size, Pattern::copy, {&b});
     }
     state.SkipWithError(("no such op in this program: " + name).c_str());
 }

@@ -48,6 +48,7 @@ class Array {
     const rb::View& view() const { return view_; }
     const std::vector<float>& values() const { return values_; }
     void fill(float v) { std::fill(values_.begin(), values_.end(), v); }
+    void set(const std::vector<float>& values) { std::copy(values.begin(), values.end(), values_.begin()); }
 
   private:
     std::vector<float> values_;
@@ -86,22 +87,32 @@ inline double machine_peak() {
     return gflops;
 }
 
-// Largest difference between the op's result in `out` and the reference's, relative to the largest value.
-inline double error_against_reference(rb::OpId op, void* args, Array& out) {
-    out.fill(0);
+// Largest difference between the arrays that the op writes and those of the reference, each relative to its largest
+// value. Both start from what the arrays hold, which updates in place read; the reference's results stay.
+inline double error_against_reference(rb::OpId op, void* args, std::initializer_list<Array*> outs) {
+    std::vector<std::vector<float>> before, ours;
+    for (const Array* out : outs) before.push_back(out->values());
     rb::run(op, args);
-    const std::vector<float> ours = out.values();
-    out.fill(0);
+    for (const Array* out : outs) ours.push_back(out->values());
+    std::size_t at = 0;
+    for (Array* out : outs) out->set(before[at++]);
     const rb::Impl& ref = rb::ref_table.entry[op][rb::f32].impls[0];
     rb::Ctx ctx{rb::num_threads(), 32 << 10, 1 << 20, 32 << 20};
     ref.run(args, ctx);
-    double worst = 0, scale = 0;
-    for (std::size_t i = 0; i < ours.size(); ++i) {
-        const double d = std::fabs(double(ours[i]) - double(out.values()[i]));
-        worst = d <= worst ? worst : d;  // a NaN stays
-        scale = std::max(scale, std::fabs(double(out.values()[i])));
+    double error = 0;
+    at = 0;
+    for (const Array* out : outs) {
+        const std::vector<float>&mine = ours[at++], &theirs = out->values();
+        double worst = 0, scale = 0;
+        for (std::size_t i = 0; i < mine.size(); ++i) {
+            const double d = std::fabs(double(mine[i]) - double(theirs[i]));
+            worst = d <= worst ? worst : d;  // a NaN stays
+            scale = std::max(scale, std::fabs(double(theirs[i])));
+        }
+        const double relative = worst / (scale > 0 ? scale : 1);
+        error = relative <= error ? error : relative;
     }
-    return worst / (scale > 0 ? scale : 1);
+    return error;
 }
 
 // Times rb::run(op, args). `flops`: operations of one call, `reference`: of the reference's if it takes more;
@@ -109,7 +120,8 @@ inline double error_against_reference(rb::OpId op, void* args, Array& out) {
 inline void time_op(benchmark::State& state, rb::OpId op, void* args, Array& out, double flops, double reference = 0) {
     constexpr double kLimit = 2e8;
     if (std::max(flops, reference) <= kLimit) {
-        const double error = error_against_reference(op, args, out);
+        out.fill(0);
+        const double error = error_against_reference(op, args, {&out});
         if (!(error < 1e-4)) {
             state.SkipWithError(("differs from the reference by " + std::to_string(error)).c_str());
             return;

@@ -7,6 +7,7 @@ with zeros outside, of the image's size. SciPy stands with NumPy, in every form 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -108,7 +109,8 @@ def numpy_builders() -> dict[str, Builder]:
         from scipy import fft
 
         x, f, g = _signal(case), getattr(np.fft, case.kind), getattr(fft, case.kind)
-        return _variants({"numpy": lambda: f(x), "scipy": lambda: g(x)})
+        workers = int(os.environ.get("OMP_NUM_THREADS", "1"))  # SciPy's own threads heed no variable
+        return _variants({"numpy": lambda: f(x), "scipy": lambda: g(x, workers=workers)})
 
     def filtered(case: Case) -> dict[str, Variant]:
         from scipy import ndimage, signal
