@@ -613,3 +613,81 @@ def test_a_misaligned_array_may_be_part_of_a_step():
     assert step.replays == 2
     scale += 1  # the program works on a copy: it must see that this one has changed
     np.testing.assert_array_equal(step(x), x * scale)
+
+
+# --- updates run as soon as their gradient is complete
+
+
+def _calls(program):
+    return [line.split()[1] for line in program.text.splitlines()]
+
+
+def test_updates_follow_their_gradients():
+    layers = [nn.Linear(64, 64, activation="tanh") for _ in range(4)]
+    net = nn.Sequential(*layers)
+    opt = optim.SGD(net.parameters(), lr=0.01)
+
+    def step(x):
+        opt.zero_grad()
+        loss = ops.mean(ops.square(net(rb.Tensor(x))))
+        loss.backward()
+        opt.step()
+        return loss
+
+    run = rb.capture(step)
+    for i in range(WARM + 1):
+        run(np.full((8, 64), 0.1 * i, F32))
+    calls = _calls(run.programs[0])
+    updates = [i for i, c in enumerate(calls) if c == "sgd_update"]
+    products = [i for i, c in enumerate(calls) if c == "gemm"]
+    assert len(updates) == 8 and updates[0] < products[-1] < updates[-1]
+    weight = 64 * 64 * 4  # at no time do all four gradients of weights exist
+    assert run.programs[0].peak_bytes < 3 * weight + 16 * 8 * 64 * 4
+
+
+def test_updates_wait_for_readers_of_the_old_weights():
+    """Weights read again after their gradient is complete, tied weights, and an average kept after the update."""
+
+    def train(captured):
+        rng = np.random.default_rng(0)
+        w, v = (rb.Parameter(rng.standard_normal((48, 48)).astype(F32) * F32(0.1)) for _ in range(2))
+        opt = optim.Adam([v, w], lr=0.01)
+
+        def step(x):
+            opt.zero_grad()
+            h = ops.tanh(ops.matmul(ops.tanh(ops.matmul(x, w)), w))  # w twice
+            loss = ops.mean(ops.square(ops.matmul(h, v)))
+            loss.backward()
+            before = ops.sum(ops.square(w)) + ops.sum(v)  # old weights, after backward
+            opt.step()
+            after = ops.sum(ops.square(w)) + ops.sum(v)
+            return loss, before, after
+
+        run = rb.capture(step) if captured else step
+        seen = []
+        for i in range(WARM + 4):
+            seen += [t.numpy().tobytes() for t in run(np.full((16, 48), 0.05 * (i + 1), F32))]
+        assert not captured or run.replays == 4
+        return seen, w.numpy().tobytes(), v.numpy().tobytes()
+
+    assert train(True) == train(False)
+
+
+@pytest.mark.parametrize("clip", ["clipvalue", "clipnorm", "global_clipnorm"])
+def test_updates_wait_for_clipping(clip):
+    def train(captured):
+        w = rb.Parameter(np.linspace(-1, 1, 48 * 48, dtype=F32).reshape(48, 48))
+        opt = optim.SGD([w], lr=0.1, momentum=0.9, **{clip: 0.01})
+
+        def step(x):
+            opt.zero_grad()
+            loss = ops.mean(ops.square(ops.matmul(x, w)))
+            loss.backward()
+            opt.step()
+            return loss
+
+        run = rb.capture(step) if captured else step
+        seen = [run(np.full((4, 48), 0.05 * (i + 1), F32)).numpy().tobytes() for i in range(WARM + 4)]
+        return seen, w.numpy().tobytes()
+
+    assert train(True) == train(False)

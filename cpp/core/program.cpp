@@ -317,8 +317,38 @@ Program::Program(const Recorder& record, const std::vector<const void*>& kept)
         const i32 dtype = reinterpret_cast<const View*>(args)->dtype;
         calls_.push_back({c.op, c.args, Choice{nullptr, level_ref}, dtype == f32, checks, computed});
     }
+    place_.resize(calls_.size());
+    for (size_t i = 0; i < place_.size(); ++i) place_[i] = i;
+    for (size_t i = 0; i < place_.size(); ++i) {
+        if (record.calls[i].dynamic) advance(i);
+    }
     plan(kept);
     choose(num_threads());
+}
+
+// Moves an optimiser's update up to where its gradient is complete and nobody reads the old parameter any more: both
+// are still in the cache, and the gradient's memory is free for the rest of the step. Calls that may fail stay before
+// every update; a run of elementwise calls stays together.
+void Program::advance(size_t update) {
+    const auto between = [](OpId op) { return op >= op_add && op <= op_sigmoid_dx; };
+    const size_t from = place_[update];
+    const Call moved = calls_[from];
+    size_t to = from;
+    for (; to > 0; --to) {
+        const Call& before = calls_[to - 1];
+        bool clash = before.computed;
+        each_view(before.op, blob_.data() + before.args, [&](const Field& f, const View& v) {
+            each_view(moved.op, blob_.data() + moved.args, [&](const Field& g, const View& w) {
+                clash = clash || ((f.role != Role::in || g.role != Role::in) && overlap(v, w));
+            });
+        });
+        if (clash) break;
+    }
+    while (to < from && to > 0 && between(calls_[to - 1].op) && between(calls_[to].op)) ++to;
+    std::rotate(calls_.begin() + static_cast<std::ptrdiff_t>(to), calls_.begin() + static_cast<std::ptrdiff_t>(from),
+                calls_.begin() + static_cast<std::ptrdiff_t>(from) + 1);
+    for (size_t& at : place_) at += at >= to && at < from;
+    place_[update] = to;
 }
 
 Program::~Program() {
@@ -674,7 +704,7 @@ void* Program::relocated(const void* address) const {
 }
 
 void* Program::args_of(i64 index) {
-    return blob_.data() + calls_[static_cast<size_t>(index)].args;
+    return blob_.data() + calls_[place_[static_cast<size_t>(index)]].args;
 }
 
 std::string Program::describe() const {

@@ -5,8 +5,8 @@
 // that memory is reused as soon as its last reader has run; everything else (parameters, optimiser state, batch
 // buffers) keeps its address. Random positions are stored relative to the stream, scalars of optimiser updates can be
 // patched. Runs of elementwise calls are fused: all of them on one block of elements before the next, each by its own
-// kernel, so the bits stay. A replay runs the same implementations on the same shapes as the recorded calls: the same
-// bits.
+// kernel, so the bits stay. Updates of parameters run as soon as their gradient is complete. A replay runs the same
+// implementations on the same shapes as the recorded calls: the same bits.
 #pragma once
 
 #include <string>
@@ -94,9 +94,9 @@ class Program {
     // Where the byte at a recorded address lives now (the address itself for memory outside the arena).
     void* relocated(const void* address) const;
 
-    // The argument struct of call `index`, for patching scalars; its op.
+    // The argument struct of the call that was recorded as number `index`, for patching scalars; its op.
     void* args_of(i64 index);
-    OpId op_of(i64 index) const { return calls_[static_cast<size_t>(index)].op; }
+    OpId op_of(i64 index) const { return calls_[place_[static_cast<size_t>(index)]].op; }
 
     // Whether an address in an argument struct lies in the arena (and not in memory that outlives the step).
     bool in_arena(const void* address) const {
@@ -137,6 +137,7 @@ class Program {
         u64 offset;
     };
 
+    void advance(size_t update);
     void plan(const std::vector<const void*>& kept);
     void choose(i32 threads);
     void find_chains();
@@ -145,7 +146,8 @@ class Program {
     void run_chain(const Chain& chain, Ctx& ctx) const;
     void run_calls(Ctx& ctx) const;
 
-    std::vector<Call> calls_;
+    std::vector<Call> calls_;    // in the order in which they run
+    std::vector<size_t> place_;  // of the calls as they were recorded
     std::vector<char> blob_;
     std::vector<Chain> chains_;  // in order of their calls
     std::vector<SeedSlot> seeds_;
