@@ -127,6 +127,8 @@ def test_training_table_holds_ratios_against_bars_on_one_thread() -> None:
     assert "2.00 jit" in table and table.splitlines()[1].split()[5] == "2.00"  # eager
     without = run.training_table([record(1, 1e-6, torch=7e-6)], ["torch", "jax"])
     assert last(without) == ["missed"]  # a peer that was not measured is no win
+    near = {**record(1, 1e-6, torch=2e-6), "peak_percent": 80.0, "floor_percent": 91.0}
+    assert run.training_table([near], ["torch"]).endswith("at the floor")
 
 
 @pytest.mark.quick

@@ -30,7 +30,8 @@ class Case:
 
     family, name : what the tables print; together they are unique
     kind : the builder in each library; params : its arguments, JSON types only
-    flops : multiplications and additions; read, written : bytes of every argument once
+    flops : multiplications and additions; read, written : bytes of every argument once (of a training step: those that
+        its update moves)
     tol : largest difference of two libraries' results, relative to their root mean square
     quick : whether --quick keeps it
     bars : the ratio peer/ours aimed at on one thread, by peer
@@ -233,30 +234,33 @@ _MLPS: dict[str, tuple[int, str, dict[str, float]]] = {
 _VAE = {"pixels": 784, "hidden": 400, "latent": 20, "batch": 128}
 
 
-def _steps() -> Iterator[tuple[str, str, dict[str, Any], float, dict[str, float]]]:
-    """Name, kind, parameters, operations and bars of every network; the optimiser is the caller's."""
+def _steps() -> Iterator[tuple[str, str, dict[str, Any], float, int, dict[str, float]]]:
+    """Name, kind, parameters, operations, weights and bars of every network; the optimiser is the caller's."""
 
     def flops(batch: int, first: int, rest: int) -> float:
         """Forward, weight gradients and every input gradient but the first layer's; arguments in multiply-adds."""
         return 2.0 * batch * (2 * first + 3 * rest)
 
     for sizes, (batch, label, bars) in _MLPS.items():
-        first, *rest = (a * b for a, b in itertools.pairwise(mlp_sizes(sizes)))
-        params = {"sizes": sizes, "batch": batch}
-        yield f"{label} {sizes} b{batch}", "train_mlp", params, flops(batch, first, sum(rest)), bars
+        dims = mlp_sizes(sizes)
+        first, *rest = (a * b for a, b in itertools.pairwise(dims))
+        params, weights = {"sizes": sizes, "batch": batch}, first + sum(rest) + sum(dims[1:])
+        yield f"{label} {sizes} b{batch}", "train_mlp", params, flops(batch, first, sum(rest)), weights, bars
     pixels, hidden, latent, batch = _VAE.values()
     work = flops(batch, pixels * hidden, 3 * hidden * latent + hidden * pixels)
-    yield f"vae {pixels}-{hidden}-{latent} b{batch}", "train_vae", _VAE, work, {"torch": 1.8}
+    weights = 2 * pixels * hidden + 3 * hidden * latent + 2 * hidden + 2 * latent + pixels
+    yield f"vae {pixels}-{hidden}-{latent} b{batch}", "train_vae", _VAE, work, weights, {"torch": 1.8}
     conv1, conv2, dense = 28 * 28 * 6 * 25, 10 * 10 * 16 * 25 * 6, 400 * 120 + 120 * 84 + 84 * 10
-    yield "lenet5 b64", "train_lenet5", {"batch": 64}, flops(64, conv1, conv2 + dense), {"torch": 2.0}
+    yield "lenet5 b64", "train_lenet5", {"batch": 64}, flops(64, conv1, conv2 + dense), 61706, {"torch": 2.0}
 
 
 def _train() -> Iterator[Case]:
-    for name, kind, params, flops, bars in _steps():
-        for optimizer in ("sgd", "adam"):
+    for name, kind, params, flops, weights, bars in _steps():
+        for optimizer, (read, written) in _UPDATE.items():
             yield Case(
-                "train", f"{name} {optimizer}", kind, {**params, "optimizer": optimizer}, flops, tol=1e-2,
-                quick="512" not in name, bars=bars,
+                "train", f"{name} {optimizer}", kind, {**params, "optimizer": optimizer}, flops,
+                read=float(read * weights), written=float(written * weights), tol=1e-2, quick="512" not in name,
+                bars=bars,
             )  # fmt: skip
 
 
