@@ -7,13 +7,13 @@
 #include "bind/program.hpp"
 #include "core/pool.hpp"
 #include "core/run.hpp"
+#include "core/views.hpp"
 
 namespace rb::bind {
 namespace {
 
 using py::detail::npy_api;
 
-constexpr i64 kItemSize[] = {4, 8, 8, 4};
 constexpr const char* kDTypeName[] = {"float32", "float64", "int64", "int32"};
 
 PyObject* descriptor(i32 dtype) {
@@ -38,18 +38,6 @@ py::detail::PyArray_Proxy* proxy(PyObject* array) {
 bool refuse(PyObject* type, const char* op, const Field& f, const char* expected, PyObject* got) {
     PyErr_Format(type, "%s: %s must be %s, got %R", op, f.name, expected, got);
     return false;
-}
-
-bool c_contiguous(const View& v) {
-    for (i32 i = 0; i < v.ndim; ++i) {
-        if (v.shape[i] == 0) return true;
-    }
-    i64 expect = 1;
-    for (i32 i = v.ndim - 1; i >= 0; --i) {
-        if (v.shape[i] != 1 && v.stride[i] != expect) return false;
-        expect *= v.shape[i];
-    }
-    return true;
 }
 
 // Reads geometry; false when strides are no multiple of the item size, the data pointer is misaligned, or the bytes
@@ -167,7 +155,7 @@ bool to_view(PyObject* object, const Field& f, const char* op, View* view, PyObj
             PyErr_Format(PyExc_ValueError, "%s: output %s is read-only", op, f.name);
             return false;
         }
-        if (!usable || (f.contiguous && !c_contiguous(*view))) {
+        if (!usable || (f.contiguous && !is_dense(*view))) {
             PyErr_Format(PyExc_ValueError, "%s: output %s must be %saligned and in native byte order", op, f.name,
                          f.contiguous ? "contiguous, " : "");
             return false;
@@ -181,7 +169,7 @@ bool to_view(PyObject* object, const Field& f, const char* op, View* view, PyObj
         *keep = copy.release().ptr();
         return true;
     }
-    if (f.contiguous && !c_contiguous(*view)) {
+    if (f.contiguous && !is_dense(*view)) {
         PyObject* copy;
         if (f.elem == Elem::real) {
             copy = new_array(view->shape, view->ndim, dtype);

@@ -18,6 +18,7 @@
 #include "core/parallel.hpp"
 #include "core/pool.hpp"
 #include "core/run.hpp"
+#include "core/views.hpp"
 #include "rb/fft_plan.hpp"
 
 namespace py = pybind11;
@@ -27,20 +28,6 @@ namespace {
 
 // Below this many elements in all views together, giving the GIL away costs more than the call.
 constexpr i64 kReleaseFrom = 1 << 14;
-
-// First and one-past-last byte a view touches; empty views touch nothing.
-bool span(const View& v, const char** begin, const char** end) {
-    i64 low = 0, high = 0;
-    for (i32 i = 0; i < v.ndim; ++i) {
-        if (v.shape[i] == 0) return false;
-        const i64 reach = (v.shape[i] - 1) * v.stride[i];
-        (reach < 0 ? low : high) += reach;
-    }
-    const i64 item = (v.dtype == f32 || v.dtype == i32t) ? 4 : 8;
-    *begin = static_cast<const char*>(v.data) + low * item;
-    *end = static_cast<const char*>(v.data) + (high + 1) * item;
-    return true;
-}
 
 bool same_view(const View& a, const View& b) {
     if (a.data != b.data || a.dtype != b.dtype || a.ndim != b.ndim) return false;
@@ -57,13 +44,13 @@ bool check_overlap(const OpInfo& info, const char* args) {
         if (out.kind != Kind::view || out.role == Role::in) continue;
         const View& y = *reinterpret_cast<const View*>(args + out.offset);
         const char *y0, *y1, *x0, *x1;
-        if (y.ndim < 0 || !span(y, &y0, &y1)) continue;
+        if (!byte_span(y, &y0, &y1)) continue;
         for (i32 j = 0; j < info.count; ++j) {
             const Field& other = info.fields[j];
             if (j == i || other.kind != Kind::view) continue;
             if (other.role != Role::in && j < i) continue;  // each pair of outputs once
             const View& x = *reinterpret_cast<const View*>(args + other.offset);
-            if (x.ndim < 0 || !span(x, &x0, &x1) || x0 >= y1 || y0 >= x1) continue;
+            if (!byte_span(x, &x0, &x1) || x0 >= y1 || y0 >= x1) continue;
             if (info.elementwise && other.role == Role::in && same_view(x, y)) continue;
             PyErr_Format(PyExc_ValueError, "%s: output %s overlaps %s in memory", info.name, out.name, other.name);
             return false;

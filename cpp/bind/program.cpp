@@ -7,11 +7,10 @@
 #include <memory>
 
 #include "core/check.hpp"
+#include "core/views.hpp"
 
 namespace rb::bind {
 namespace {
-
-constexpr i64 kItem[] = {4, 8, 8, 4};
 
 // A program with what it needs from Python: the persistent arrays it points to, and where its results lie.
 struct PyProgram {
@@ -43,18 +42,8 @@ View view_of(const py::handle& array, const char* what, py::object* copy = nullp
     return v;
 }
 
-bool dense(const View& v) {
-    i64 expect = 1;
-    for (i32 i = v.ndim - 1; i >= 0; --i) {
-        if (v.shape[i] == 0) return true;
-        if (v.shape[i] != 1 && v.stride[i] != expect) return false;
-        expect *= v.shape[i];
-    }
-    return true;
-}
-
 i64 bytes_of(const View& v) {
-    i64 n = kItem[v.dtype];
+    i64 n = kItemSize[v.dtype];
     for (i32 i = 0; i < v.ndim; ++i) n *= v.shape[i];
     return n;
 }
@@ -64,7 +53,7 @@ std::unique_ptr<PyProgram> make_program(Recording& r, const py::list& results, c
     std::vector<const void*> kept;
     for (const py::handle& array : results) {
         p->results.push_back(view_of(array, "result"));
-        if (p->results.back().dtype > f64 && !dense(p->results.back()))
+        if (p->results.back().dtype > f64 && !is_dense(p->results.back()))
             throw py::value_error("capture: an integer result must be contiguous");
         kept.push_back(p->results.back().data);
     }
@@ -93,7 +82,7 @@ std::unique_ptr<PyProgram> make_program(Recording& r, const py::list& results, c
 void load_input(PyProgram& p, size_t i, const py::handle& given) {
     py::object copy;
     View from = view_of(given, "input", &copy);
-    if (from.dtype > f64 && !dense(from)) {
+    if (from.dtype > f64 && !is_dense(from)) {
         copy = py::reinterpret_borrow<py::object>(given).attr("copy")();
         from = view_of(copy, "input");
     }
@@ -107,7 +96,7 @@ void load_input(PyProgram& p, size_t i, const py::handle& given) {
         p.program->read_from(number, to.data);
     }
     if (from.data == to.data) return;
-    if (dense(from)) {
+    if (is_dense(from)) {
         std::memcpy(to.data, from.data, static_cast<size_t>(bytes_of(to)));
     } else {
         copy_args args{from, to};
@@ -121,7 +110,7 @@ bool holds(const PyProgram& p, const py::list& given, const py::list& which) {
         const size_t i = py::cast<size_t>(number);
         py::object copy;
         const View from = view_of(given[i], "input", &copy), &to = p.inputs.at(i);
-        if (!dense(from) || bytes_of(from) != bytes_of(to)) return false;
+        if (!is_dense(from) || bytes_of(from) != bytes_of(to)) return false;
         if (from.data != to.data && std::memcmp(from.data, to.data, static_cast<size_t>(bytes_of(to))) != 0)
             return false;
     }
@@ -133,7 +122,7 @@ py::object copy_result(const View& v) {
     if (!array) throw py::error_already_set();
     py::object out = py::reinterpret_steal<py::object>(array);
     View to = view_of(out, "result");
-    if (dense(v)) {
+    if (is_dense(v)) {
         std::memcpy(to.data, v.data, static_cast<size_t>(bytes_of(v)));
     } else {
         copy_args args{v, to};
@@ -151,7 +140,7 @@ py::object window_on(const View& v, PyProgram& p) {
     Py_intptr_t shape[kMaxDims], strides[kMaxDims];
     for (i32 i = 0; i < v.ndim; ++i) {
         shape[i] = v.shape[i];
-        strides[i] = v.stride[i] * kItem[v.dtype];
+        strides[i] = v.stride[i] * kItemSize[v.dtype];
     }
     PyObject* array = api.PyArray_NewFromDescr_(api.PyArray_Type_, api.PyArray_DescrFromType_(number[v.dtype]), v.ndim,
                                                 shape, strides, v.data, 0, nullptr);

@@ -12,6 +12,7 @@
 #include "core/describe.hpp"
 #include "core/parallel.hpp"
 #include "core/pool.hpp"
+#include "core/views.hpp"
 
 namespace rb {
 namespace {
@@ -19,24 +20,6 @@ namespace {
 constexpr i64 kAlign = 64;
 constexpr i64 kChainFrom = 4096;   // elements from which fusing pays
 constexpr i64 kChainBlock = 2048;  // elements per block: a few arrays of it fit the first cache
-constexpr i64 kItem[] = {4, 8, 8, 4};
-
-i64 item_size(i32 dtype) {
-    return kItem[dtype];
-}
-
-// The bytes [begin, end) a view spans; false when it touches none.
-bool span(const View& v, const char** begin, const char** end) {
-    i64 low = 0, high = 0;
-    for (i32 i = 0; i < v.ndim; ++i) {
-        if (v.shape[i] == 0) return false;
-        const i64 reach = (v.shape[i] - 1) * v.stride[i];
-        (reach < 0 ? low : high) += reach;
-    }
-    *begin = static_cast<const char*>(v.data) + low * item_size(v.dtype);
-    *end = static_cast<const char*>(v.data) + (high + 1) * item_size(v.dtype);
-    return v.ndim >= 0;
-}
 
 // Buffers sorted by address, to find the one an address lies in.
 class Index {
@@ -107,7 +90,7 @@ namespace {
 u64 sum_of(const View& v) {
     const char *p, *end;
     u64 h = 0x9E3779B97F4A7C15u;
-    if (!span(v, &p, &end)) return h;
+    if (!byte_span(v, &p, &end)) return h;
     for (; p < end; p += 4) {
         u32 word;
         std::memcpy(&word, p, sizeof word);
@@ -118,7 +101,7 @@ u64 sum_of(const View& v) {
 
 bool overlap(const View& a, const View& b) {
     const char *a0, *a1, *b0, *b1;
-    return span(a, &a0, &a1) && span(b, &b0, &b1) && a0 < b1 && b0 < a1;
+    return byte_span(a, &a0, &a1) && byte_span(b, &b0, &b1) && a0 < b1 && b0 < a1;
 }
 
 template <typename F>
@@ -207,7 +190,7 @@ std::string compare_records(const Recorder& a, const Recorder& b, const std::vec
                 const View &va = at<View>(pa, f), &vb = at<View>(pb, f);
                 if (!same_shape(va, vb)) return where(i, info, f.name) + ": its shape changed";
                 const char *a0, *a1, *b0, *b1;
-                if (!span(va, &a0, &a1) || !span(vb, &b0, &b1)) continue;
+                if (!byte_span(va, &a0, &a1) || !byte_span(vb, &b0, &b1)) continue;
                 const i64 na = ia.find(va.data), nb = ib.find(vb.data);
                 if (nb < 0 && ia.find(vb.data) >= 0)
                     return where(i, info, f.name) +
@@ -255,7 +238,7 @@ std::string compare_records(const Recorder& a, const Recorder& b, const std::vec
         name += std::to_string(i);
         if (!same_shape(va, vb)) return name + ": its shape changed";
         const char *a0, *a1, *b0, *b1;
-        if (!span(va, &a0, &a1) || !span(vb, &b0, &b1)) continue;
+        if (!byte_span(va, &a0, &a1) || !byte_span(vb, &b0, &b1)) continue;
         const i64 na = ia.find(va.data), nb = ib.find(vb.data);
         if (na < 0 || nb < 0) {
             if (va.data == vb.data && na == nb) continue;  // an array that lives on, or an input
@@ -503,12 +486,12 @@ void Program::find_chains() {
                 }
                 const char* begin = static_cast<const char*>(v.data);
                 if (n == 1 && info.fields[k].role == Role::in) {
-                    own_numbers.push_back({begin, begin + item_size(v.dtype)});
+                    own_numbers.push_back({begin, begin + kItemSize[v.dtype]});
                     continue;
                 }
                 if (elements == 0) elements = n;
                 fits = fits && n == elements && n >= kChainFrom;
-                own.push_back({begin, begin + n * item_size(v.dtype)});
+                own.push_back({begin, begin + n * kItemSize[v.dtype]});
             }
             fits = fits && (chain.count == 0 || elements == chain.elements);
             for (const Range& a : own) {
@@ -574,7 +557,7 @@ void Program::run_chain(const Chain& chain, Ctx& ctx) const {
                     if (info.fields[k].kind != Kind::view) continue;
                     View& view = at<View>(args, info.fields[k]);
                     if (view.ndim == 0) continue;
-                    view.data = static_cast<char*>(view.data) + begin * item_size(view.dtype);
+                    view.data = static_cast<char*>(view.data) + begin * kItemSize[view.dtype];
                     view.shape[0] = count;
                 }
                 c.choice.impl->run(args, *v.ctx);
