@@ -145,3 +145,15 @@ def test_by_name_and_by_function():
     for f in (init.orthogonal, init.fans):
         with pytest.raises(ValueError, match="at least two axes"):
             f((3,))
+
+
+def test_truncated_normal_far_in_a_tail():
+    """Bounds where a normal number hardly ever falls: as fast as elsewhere, with the mean of the tail."""
+    for low in (5.0, 100.0, 1e4):
+        z = init.truncated_normal((40_000,), std=1.0, low=low, high=math.inf)
+        away = z.astype(np.float64) - low
+        assert away.min() >= 0.0
+        if low < 1e4:  # beyond, float32 has no digits left for the distance
+            assert abs(away.mean() * low - (1.0 - 2.0 / low**2)) < 0.03
+        mirrored = init.truncated_normal((100,), std=1.0, low=-math.inf, high=-low)
+        assert mirrored.max() <= -low

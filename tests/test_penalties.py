@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -316,3 +318,11 @@ def test_label_smoothing():
         nn.smooth_labels([0, 1])
     with pytest.raises(ValueError, match="smooth_labels: epsilon must be"):
         nn.smooth_labels([0, 1], 2.0, 2)
+
+
+def test_a_layer_that_keeps_a_term_can_be_copied():
+    model = nn.Sequential(nn.Linear(3, 2), nn.ActivityL1(0.1))
+    model(Tensor(np.ones((4, 3), np.float32)))
+    twin = copy.deepcopy(model)
+    assert twin[1].term is None and model[1].term is not None
+    assert np.array_equal(twin[0].weight.data, model[0].weight.data)

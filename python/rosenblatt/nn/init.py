@@ -114,9 +114,13 @@ def truncated_normal(
             z = normal(count, dtype=np.float64)
             z = z[(z >= low) & (z <= high)]
         else:
-            a, b = (low, min(high, low + 40.0)) if low >= 0.0 else (max(low, high - 40.0) if high <= 0.0 else low, high)
+            reach = min(9.0, 40.0 / max(abs(peak), 1.0))  # beyond, the density is below e**-40 of that at the peak
+            if low >= 0.0:
+                a, b = low, min(high, low + reach)
+            else:
+                a, b = (max(low, high - reach) if high <= 0.0 else low), high
             z = uniform(count, a, b, np.float64)
-            z = z[uniform(count, dtype=np.float64) <= np.exp(0.5 * (peak * peak - z * z))]
+            z = z[uniform(count, dtype=np.float64) <= np.exp(0.5 * (peak - z) * (peak + z))]
         parts.append(z)
         have += len(z)
     z = ops.concat(parts)[:n] if parts else zeros((0,), np.float64)

@@ -164,6 +164,10 @@ class _Activity(Module):
     def _forget(self) -> None:
         object.__setattr__(self, "term", None)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, which have no forward pass of their own: a term with a graph cannot be copied either."""
+        return {**vars(self), "term": None}
+
     def of(self, activity: Any) -> Any:
         raise TypeError(f"{type(self).__name__} defines no term")
 
