@@ -93,6 +93,29 @@ def test_kinds_of_input(name):
     assert np.mean(np.abs(wide - y) < 1e-4) > 0.97
 
 
+@pytest.mark.parametrize("name", sorted(set(ONE_EACH) - {"resize"}))
+def test_no_images(name):
+    f, options = getattr(images, name), ONE_EACH[name]
+    some, none = f(picture(), **options), f(picture()[:0], **options)
+    assert none.shape == (0, *some.shape[1:]) and none.dtype == some.dtype
+    assert images.otsu_threshold(picture()[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("name", ["otsu_threshold", "posterize", "equalize", "canny"])
+def test_nan_has_no_level(name):
+    x = picture()
+    x[1, 2, 3] = np.nan
+    with pytest.raises(ValueError, match=f"{name}: expected images without NaN"):
+        getattr(images, name)(x)
+
+
+def test_otsu_of_values_far_outside():
+    x = picture(1, 4, 4, 1)
+    x[0, 0, 0] = 1e30  # in the last cell, like everything from 1 on
+    clipped = np.minimum(x, 1)
+    assert np.array_equal(images.otsu_threshold(x), images.otsu_threshold(clipped))
+
+
 @pytest.mark.parametrize("name", ONE_EACH)
 def test_refusals_name_the_operation(name):
     f, options = getattr(images, name), ONE_EACH[name]

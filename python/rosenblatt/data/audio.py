@@ -102,6 +102,8 @@ def _interpolate(a: Array, step: float, count: int) -> Array:
     band = min(1.0, 1.0 / step)
     reach = math.ceil(ZEROS / band)
     out, total = np.zeros((len(a), count), a.dtype), np.zeros(count)
+    if not a.shape[1]:  # shrunk to nothing: silence everywhere
+        return out
     for tap in range(1 - reach, reach + 1):
         distance = tap - part
         window = np.where(np.abs(distance) < reach, 0.5 + 0.5 * np.cos(np.pi / reach * distance), 0.0)

@@ -92,6 +92,13 @@ def complement(x: Any) -> Array:
     return give(ops.sub(1.0, a), single)
 
 
+def without_nan(who: str, a: Array) -> Array:
+    """`a` itself. Raises ValueError for NaN, which has no place among levels and thresholds."""
+    if np.isnan(a).any():
+        raise ValueError(f"{who}: expected images without NaN")
+    return a
+
+
 def otsu_threshold(x: Any, bins: int = 256) -> Array:
     """The threshold [N] of each image that splits its grey values best: the largest variance between the two classes.
 
@@ -101,8 +108,9 @@ def otsu_threshold(x: Any, bins: int = 256) -> Array:
     """
     a, _ = take_images("otsu_threshold", x, (1, 3))
     bins = integer("otsu_threshold", "bins", bins, 2)
-    grey = luma(a).reshape(len(a), -1)
-    cell = np.clip((grey * bins).astype(np.int64), 0, bins - 1)  # [N,H*W]
+    n, h, w, _ = a.shape
+    grey = without_nan("otsu_threshold", luma(a)).reshape(n, h * w)
+    cell = np.clip(grey * bins, 0, bins - 1).astype(np.int64)  # [N,H*W]
     cell += np.arange(len(a))[:, None] * bins
     counts = np.bincount(cell.ravel(), minlength=len(a) * bins).reshape(len(a), bins).astype(np.float64)
     centres = (np.arange(bins) + 0.5) / bins
@@ -245,7 +253,7 @@ def color_map(a: Array, brightness: Any, contrast: Any, saturation: Any) -> Arra
     if c == 1:
         return ops.add(ops.mul(a, per_sample(k * b, a)), per_sample(offset, a))
     mix = s[:, None, None] * np.eye(3) + (1 - s)[:, None, None] * np.outer(weights, np.ones(3))  # [N,3,3]
-    y = product(a.reshape(n, h * w, 3), ((k * b)[:, None, None] * mix).astype(a.dtype)).reshape(n, -1)
+    y = product(a.reshape(n, h * w, 3), ((k * b)[:, None, None] * mix).astype(a.dtype)).reshape(n, h * w * 3)
     y = ops.add(y, offset.astype(a.dtype))
     return y.reshape(a.shape)
 
@@ -281,7 +289,7 @@ def posterize(x: Any, bits: int = 4) -> Array:
     if bits > 8:
         raise ValueError(f"posterize: bits must be at most 8, got {bits}")
     # a byte that came as float32 may lie a rounding error below its value
-    byte = np.floor(np.clip(a, 0, 1) * 255 + a.dtype.type(1e-3)).astype(np.uint8)
+    byte = np.floor(np.clip(without_nan("posterize", a), 0, 1) * 255 + a.dtype.type(1e-3)).astype(np.uint8)
     return give((byte & (256 - (1 << (8 - bits)))).astype(a.dtype) / a.dtype.type(255), single)
 
 
@@ -292,7 +300,7 @@ def equalize(x: Any) -> Array:
     Source: R. C. Gonzalez, R. E. Woods, Digital Image Processing, section 3.3.
     """
     a, single = take_images("equalize", x)
-    n, h, w, c = a.shape
+    n, h, w, c = without_nan("equalize", a).shape
     level = np.rint(np.clip(a, 0, 1) * 255).astype(np.int64).transpose(0, 3, 1, 2).reshape(n * c, h * w)
     level += np.arange(n * c)[:, None] * 256
     counts = np.bincount(level.ravel(), minlength=n * c * 256).reshape(n * c, 256)

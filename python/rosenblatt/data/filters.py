@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from .. import ops
 from ._arrays import Array, choice, clip, give, integer, largest, number, product, take_images
-from .color import luma
+from .color import luma, without_nan
 from .geometry import Fill, check_fill, extend
 
 __all__ = [
@@ -165,7 +165,8 @@ def canny(x: Any, low: float = 0.05, high: float = 0.1, sigma: float = 1.0) -> A
     a, single = _pixels("canny", x, (1, 3))
     low = number("canny", "low", low, 0)
     high = number("canny", "high", high, low)
-    down, right = _slopes(_separable(luma(a), gaussian_taps(sigma), "edge"), "edge")
+    grey = without_nan("canny", luma(a))
+    down, right = _slopes(_separable(grey, gaussian_taps(sigma), "edge"), "edge")
     size = np.hypot(down, right)
     around = np.pad(size, ((0, 0), (1, 1), (1, 1), (0, 0)))
     h, w = size.shape[1:3]
