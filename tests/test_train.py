@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import rosenblatt as rb
-from rosenblatt import nn, optim
+from rosenblatt import nn, optim, train
 from rosenblatt.train import Callback, History, LearningRateSchedule, NonFiniteError, Progress, evaluate, fit, predict
 
 pytestmark = pytest.mark.quick
@@ -193,6 +193,26 @@ def test_stop_ends_after_the_batch():
     history = mlp().fit(x, y, epochs=5, batch_size=10, callbacks=[log], progress=False)
     assert history.epoch == [1] and "batch 2" not in log.events and log.events[-2:] == ["/epoch 1", "end"]
     assert not history.interrupted
+
+
+def test_an_epoch_that_is_stopped_before_its_first_batch_leaves_nothing(tmp_path):
+    x, y = blobs(30)
+
+    class StopAtBegin(Callback):
+        def on_epoch_begin(self, epoch):
+            self.run.stop = epoch == 3
+
+    log, model = Log(), mlp()
+    options = {"epochs": 9, "keep_best": True, "checkpoint": tmp_path / "c", "progress": False, "seed": 1}
+    history = model.fit(x, y, callbacks=[log, StopAtBegin()], **options)
+    assert history.epoch == [1, 2] and min(history.history["loss"]) > 0 and log.events[-1] == "end"
+    assert {len(v) for v in history.history.values()} == {2}
+    want = mlp()
+    want.fit(x, y, epochs=2, keep_best=True, progress=False, seed=1)
+    assert all(np.array_equal(a, model.state_dict()[k]) for k, a in want.state_dict().items())
+    trainer = train.Trainer(model, optim.SGD(model.parameters()), train.Loader(x, y), callbacks=[StopAtBegin()],
+                            progress=False, checkpoint=tmp_path / "t")
+    assert trainer.run(lambda xb, yb: {"loss": 1.0}, 9).epoch == [1, 2]
 
 
 def test_interruption_keeps_what_was_reached():

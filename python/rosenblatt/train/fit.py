@@ -490,6 +490,8 @@ def _train(
     try:
         while run.epoch < run.epochs and not run.stop:
             logs = _epoch(state, source, step, loss, watchers, saver, signals, parallel)
+            if not run.batch:  # stopped before its first batch: there is no such epoch
+                break
             if validation_data is not None:
                 own = loss if task is None else None
                 forward = predict if parallel is None else parallel.predict

@@ -88,6 +88,8 @@ class Trainer:
                 try:
                     while run.epoch < epochs and not run.stop:
                         logs = self._epoch(state, source, step, watchers, signals)
+                        if not run.batch:  # stopped before its first batch: there is no such epoch
+                            break
                         if evaluate is not None:
                             logs.update({k: float(v) for k, v in evaluate().items()})
                         run.history.append(run.epoch + 1, logs)
