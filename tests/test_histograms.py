@@ -103,6 +103,8 @@ def test_a_run_has_the_same_bits_and_keeps_its_capture():
         assert len(by_name(watch.records, kind)) == names
     assert by_name(watch.records, "weights")["0.weight"].norm == pytest.approx(np.linalg.norm(b["0.weight"]), rel=1e-6)
     assert [r.epoch for r in watch.select("gradients", "2.weight")] == [0, 2, 4, 5]
+    net().fit(X, Y, epochs=9, progress=False, callbacks=[rb.train.StopWhen(error_below=99.0), watch])
+    assert sorted({r.epoch for r in watch.records}) == [0, 1]
 
 
 def test_observing_leaves_the_model_alone():

@@ -126,6 +126,7 @@ class Histograms(Callback):
     x, y : a sample [N,...] and its targets as for `fit`, on which activations and gradients are observed; without x
         only weights can be, without y no gradients. A few hundred examples are enough
     loss : as given to `fit`
+    every : the last epoch of a run that is stopped is recorded, too, if what stopped it comes before this callback
     weights, gradients, activations : what is observed; default all that the sample allows
     bins : of each histogram
 
@@ -166,7 +167,7 @@ class Histograms(Callback):
         self.records = self.observe(self.run.model, self.run.epoch)
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        if epoch % self.every == 0 or epoch == self.run.epochs:
+        if epoch % self.every == 0 or epoch == self.run.epochs or self.run.stop:
             self.records += self.observe(self.run.model, epoch)
 
     def state_dict(self) -> dict[str, Any]:
