@@ -51,13 +51,6 @@ def number(who: str, name: str, value: Any, low: float = -math.inf, high: float 
     return float(value)
 
 
-def integer(who: str, name: str, value: Any, low: int) -> int:
-    """`value` as an integer of at least `low`. Raises ValueError naming operation and option."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise ValueError(f"{who}: {name} must be an integer of at least {low}, got {value!r}")
-    return int(value)
-
-
 def interval(who: str, name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> tuple[float, float]:
     """(first, last) of a range inside [low, high]; one number means the range of that number alone."""
     pair = (value, value) if isinstance(value, (int, float, np.number)) else value

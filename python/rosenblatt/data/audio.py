@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import ops
+from .._options import whole
 from ..tensor import float_array
-from ._arrays import Array, integer, interval, normal_like, number
+from ._arrays import Array, interval, normal_like, number
 
 __all__ = [
     "RandomGain",
@@ -76,7 +77,7 @@ def gain(x: Any, decibels: float) -> Array:
 def shift(x: Any, steps: int, *, wrap: bool = False, axis: int = -1) -> Array:
     """Sounds moved by `steps` samples to later times (negative: earlier); silence comes in, or what left, if wrap."""
     rows, back = _rows("shift", x, axis)
-    steps = integer("shift", "steps", steps, -(2**62))
+    steps = whole("shift", "steps", steps, -(2**62))
     if wrap:
         return back(np.roll(rows, steps, 1))
     y = np.zeros_like(rows)
@@ -197,7 +198,7 @@ def _fitted(rows: Array, length: int) -> Array:
 
 def _window(who: str, window: Any, length: int) -> int:
     """A window that divides into four hops; shorter for sounds shorter than it."""
-    size = integer(who, "window", window, 16)
+    size = whole(who, "window", window, 16)
     if size % 4:
         raise ValueError(f"{who}: window must be a multiple of 4, got {size}")
     return min(size, max(16, length // 4 * 4))

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ._arrays import LUMA, Array, choice, clip, give, integer, number, per_sample, product, take_images
+from .._options import whole
+from ._arrays import LUMA, Array, choice, clip, give, number, per_sample, product, take_images
 
 __all__ = [
     "adjust_brightness",
@@ -107,7 +108,7 @@ def otsu_threshold(x: Any, bins: int = 256) -> Array:
     pixels all lie in one cell. Source: N. Otsu, IEEE Trans. Systems, Man and Cybernetics 9(1), 1979.
     """
     a, _ = take_images("otsu_threshold", x, (1, 3))
-    bins = integer("otsu_threshold", "bins", bins, 2)
+    bins = whole("otsu_threshold", "bins", bins, 2)
     n, h, w, _ = a.shape
     grey = without_nan("otsu_threshold", luma(a)).reshape(n, h * w)
     cell = np.clip(grey * bins, 0, bins - 1).astype(np.int64)  # [N,H*W]
@@ -285,7 +286,7 @@ def solarize(x: Any, threshold: float = 0.5) -> Array:
 def posterize(x: Any, bits: int = 4) -> Array:
     """Values rounded down to the `bits` (1 to 8) highest bits of a byte: floor(255 x) with the rest cleared, / 255."""
     a, single = take_images("posterize", x)
-    bits = integer("posterize", "bits", bits, 1)
+    bits = whole("posterize", "bits", bits, 1)
     if bits > 8:
         raise ValueError(f"posterize: bits must be at most 8, got {bits}")
     # a byte that came as float32 may lie a rounding error below its value

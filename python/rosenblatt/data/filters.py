@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import ops
-from ._arrays import Array, choice, clip, give, integer, largest, number, product, take_images
+from .._options import whole
+from ._arrays import Array, choice, clip, give, largest, number, product, take_images
 from .color import luma, without_nan
 from .geometry import Fill, check_fill, extend
 
@@ -72,7 +73,7 @@ def filter2d(x: Any, kernel: Any, *, border: Fill = "reflect") -> Array:
 def gaussian_taps(sigma: float, size: int | None = None) -> npt.NDArray[np.float64]:
     """Weights exp(-d^2 / 2 sigma^2) on `size` pixels (odd), summing to 1; by default 2 ceil(3 sigma) + 1 pixels."""
     sigma = number("gaussian_taps", "sigma", sigma, 1e-6)
-    size = 2 * math.ceil(3 * sigma) + 1 if size is None else integer("gaussian_taps", "size", size, 1)
+    size = 2 * math.ceil(3 * sigma) + 1 if size is None else whole("gaussian_taps", "size", size, 1)
     if size % 2 == 0:
         raise ValueError(f"gaussian_taps: size must be odd, got {size}")
     d = np.arange(size) - size // 2
@@ -93,7 +94,7 @@ def gaussian_blur(x: Any, sigma: float, size: int | None = None, *, border: Fill
 def box_blur(x: Any, size: int = 3, *, border: Fill = "reflect") -> Array:
     """The mean over size x size pixels."""
     a, single = _pixels("box_blur", x)
-    taps = np.full(integer("box_blur", "size", size, 1), 1.0)
+    taps = np.full(whole("box_blur", "size", size, 1), 1.0)
     return give(_separable(a, taps / len(taps), check_fill("box_blur", border)), single)
 
 
@@ -186,7 +187,7 @@ def canny(x: Any, low: float = 0.05, high: float = 0.1, sigma: float = 1.0) -> A
 def dilate(x: Any, size: int = 3) -> Array:
     """The largest value within size x size pixels (odd): bright areas grow."""
     a, single = _pixels("dilate", x)
-    size = integer("dilate", "size", size, 1)
+    size = whole("dilate", "size", size, 1)
     if size % 2 == 0:
         raise ValueError(f"dilate: size must be odd, got {size}")
     return give(largest(a, size), single)
@@ -217,7 +218,7 @@ def _windows(a: Array, size: int, border: Fill) -> list[Array]:
 def median(x: Any, size: int = 3, *, border: Fill = "symmetric") -> Array:
     """The median of size x size pixels (odd), per channel: removes salt and pepper, keeps edges."""
     a, single = _pixels("median", x)
-    size = integer("median", "size", size, 1)
+    size = whole("median", "size", size, 1)
     if size % 2 == 0:
         raise ValueError(f"median: size must be odd, got {size}")
     views = [np.array(v) for v in _windows(a, size, check_fill("median", border))]
@@ -247,7 +248,7 @@ def bilateral(
     Source: C. Tomasi, R. Manduchi, Bilateral filtering for gray and color images, ICCV 1998.
     """
     a, single = _pixels("bilateral", x)
-    size = integer("bilateral", "size", size, 1)
+    size = whole("bilateral", "size", size, 1)
     if size % 2 == 0:
         raise ValueError(f"bilateral: size must be odd, got {size}")
     place = 0.5 / number("bilateral", "sigma_space", sigma_space, 1e-6) ** 2

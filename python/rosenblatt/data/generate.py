@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._arrays import Array, choice, integer, number
+from .._options import whole
+from ._arrays import Array, choice, number
 from .dataset import Dataset
 from .scenes import SHAPES, TEXTURES, Scenes, inside, scenes
 
@@ -42,7 +43,7 @@ def _labels(n: int, classes: int, rng: np.random.Generator) -> Array:
 
 
 def _rng(who: str, n: int, seed: int) -> tuple[int, np.random.Generator]:
-    return integer(who, "n", n, 1), np.random.default_rng(integer(who, "seed", seed, 0))
+    return whole(who, "n", n, 1), np.random.default_rng(whole(who, "seed", seed, 0))
 
 
 def gate(name: str = "xor", bipolar: bool = False) -> Dataset:
@@ -70,7 +71,7 @@ def _points(x: Array, y: Array, noise: float, rng: np.random.Generator, who: str
 def blobs(n: int = 500, classes: int = 3, spread: float = 0.3, seed: int = 0) -> Dataset:
     """Gaussian clouds [N,2] of deviation `spread`, their centres evenly on a circle of radius 1."""
     n, rng = _rng("blobs", n, seed)
-    y = _labels(n, integer("blobs", "classes", classes, 1), rng)
+    y = _labels(n, whole("blobs", "classes", classes, 1), rng)
     angle = 2 * np.pi * y / classes
     return _points(np.stack([np.cos(angle), np.sin(angle)], 1), y, spread, rng, "blobs", list(map(str, range(classes))))
 
@@ -94,7 +95,7 @@ def circles(n: int = 500, noise: float = 0.05, ratio: float = 0.5, seed: int = 0
 def spirals(n: int = 500, classes: int = 2, turns: float = 1.5, noise: float = 0.03, seed: int = 0) -> Dataset:
     """Arms [N,2] of an Archimedean spiral, `classes` of them, that turn `turns` times out to radius 1."""
     n, rng = _rng("spirals", n, seed)
-    y = _labels(n, integer("spirals", "classes", classes, 1), rng)
+    y = _labels(n, whole("spirals", "classes", classes, 1), rng)
     radius = np.sqrt(rng.uniform(0.01, 1, n))  # evenly over the area
     t = 2 * np.pi * (number("spirals", "turns", turns, 0) * radius + y / classes)
     x = radius[:, None] * np.stack([np.cos(t), np.sin(t)], 1)
@@ -143,7 +144,7 @@ def moving_shapes(n: int = 120, frames: int = 8, size: int = 32, noise: float = 
     The shape moves by 1/20 of the side in a frame, or its radius changes by 1/12 of itself.
     """
     n, rng = _rng("moving_shapes", n, seed)
-    frames, size = integer("moving_shapes", "frames", frames, 1), integer("moving_shapes", "size", size, 8)
+    frames, size = whole("moving_shapes", "frames", frames, 1), whole("moving_shapes", "size", size, 8)
     y, kind = _labels(n, len(MOTIONS), rng), rng.integers(len(SHAPES), size=n)
     time = np.arange(frames) - (frames - 1) / 2  # [T], 0 in the middle
     direction = np.array([[0, -1], [0, 1], [-1, 0], [1, 0], [0, 0], [0, 0]], np.float64)[y]  # (down, right)
@@ -162,7 +163,7 @@ def moving_shapes(n: int = 120, frames: int = 8, size: int = 32, noise: float = 
 def volumes(n: int = 120, size: int = 16, noise: float = 0.05, seed: int = 0) -> Dataset:
     """Scans [N,D,H,W,1] in [0, 1] of a solid body (SOLIDS) of random size, place and direction in noise."""
     n, rng = _rng("volumes", n, seed)
-    size = integer("volumes", "size", size, 8)
+    size = whole("volumes", "size", size, 8)
     y = _labels(n, len(SOLIDS), rng)
     centre, radius = size * rng.uniform(0.42, 0.58, (n, 3)), size * rng.uniform(0.25, 0.36, n)
     axes = np.linalg.qr(rng.standard_normal((n, 3, 3)))[0]  # [N,3,3] random directions
@@ -188,7 +189,7 @@ def sounds(n: int = 120, length: int = 2000, rate: int = 8000, noise: float = 0.
     Tones lie between rate/40 and rate/16 (200 to 500 Hz at 8000); "rising" and "falling" ones glide by an octave.
     """
     n, rng = _rng("sounds", n, seed)
-    length, rate = integer("sounds", "length", length, 8), integer("sounds", "rate", rate, 1)
+    length, rate = whole("sounds", "length", length, 8), whole("sounds", "rate", rate, 1)
     y = _labels(n, len(SOUNDS), rng)
     glide = np.array([0, 0, 0, 0, 1, -1])[y][:, None]
     time = np.arange(length) / length - 0.5
@@ -244,7 +245,7 @@ def skeletons(n: int = 120, frames: int = 24, noise: float = 0.01, seed: int = 0
     Figures differ in size, place, tempo and phase; one to two cycles of the action fall into the sequence.
     """
     n, rng = _rng("skeletons", n, seed)
-    frames = integer("skeletons", "frames", frames, 2)
+    frames = whole("skeletons", "frames", frames, 2)
     y = _labels(n, len(ACTIONS), rng)
     cycles, start = rng.uniform(1, 2, (n, 1)), rng.uniform(size=(n, 1))
     swing = np.sin(2 * np.pi * (cycles * np.arange(frames) / frames + start))  # [N,T]

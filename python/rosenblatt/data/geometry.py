@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import ops
-from ._arrays import Array, choice, give, integer, number, product, take_images
+from .._options import whole
+from ._arrays import Array, choice, give, number, product, take_images
 from .augment import _pair, affine_matrices
 
 __all__ = [
@@ -156,8 +157,8 @@ def resize(x: Any, size: int | Sequence[int], mode: str = "bilinear", *, antiali
 def crop(x: Any, top: int, left: int, height: int, width: int) -> Array:
     """Rows top..top+height and columns left..left+width. Raises ValueError for a window that leaves the image."""
     a, single = take_images("crop", x)
-    top, left = integer("crop", "top", top, 0), integer("crop", "left", left, 0)
-    height, width = integer("crop", "height", height, 1), integer("crop", "width", width, 1)
+    top, left = whole("crop", "top", top, 0), whole("crop", "left", left, 0)
+    height, width = whole("crop", "height", height, 1), whole("crop", "width", width, 1)
     if top + height > a.shape[1] or left + width > a.shape[2]:
         raise ValueError(f"crop: {height} x {width} at ({top}, {left}) leaves the image {list(a.shape[1:3])}")
     return give(np.array(a[:, top : top + height, left : left + width]), single)
@@ -184,7 +185,7 @@ def check_padding(who: str, padding: Any) -> tuple[int, int, int, int]:
     values = (padding,) if isinstance(padding, (int, np.integer)) else padding
     if not isinstance(values, (tuple, list)) or len(values) not in (1, 2, 4):
         raise ValueError(f"{who}: padding must be 1, 2 or 4 integers, got {padding!r}")
-    v = [integer(who, "padding", value, 0) for value in values]
+    v = [whole(who, "padding", value, 0) for value in values]
     top, bottom, left, right = v if len(v) == 4 else (v[0], v[0], v[-1], v[-1])
     return top, bottom, left, right
 

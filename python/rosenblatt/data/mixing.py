@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import ops
+from .._options import whole
 from ..tensor import float_array
-from ._arrays import Array, integer, number, per_sample, take_images
+from ._arrays import Array, number, per_sample, take_images
 
 __all__ = ["CutMix", "MixUp", "soft_labels"]
 
@@ -49,7 +50,7 @@ class _Mix:
         number(who, "alpha", self.alpha, 1e-6)
         number(who, "p", self.p, 0, 1)
         if self.classes is not None:
-            integer(who, "classes", self.classes, 1)
+            whole(who, "classes", self.classes, 1)
 
     def _draw(self, n: int, generator: np.random.Generator) -> tuple[Array, Array]:
         """(partner of every sample [N], its own part [N]); samples left alone have part 1."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._arrays import Array, integer, number
+from .._options import whole
+from ._arrays import Array, number
 from .dataset import Dataset
 
 __all__ = ["SHAPES", "TEXTURES", "Scenes", "scenes"]
@@ -127,12 +128,12 @@ def scenes(
     first). Shapes and textures of first objects are equally frequent, and independent of each other, colour, size and
     direction. channels : 3, or 1 for grey.
     """
-    n, size = integer("scenes", "n", n, 1), integer("scenes", "size", size, 16)
+    n, size = whole("scenes", "n", n, 1), whole("scenes", "size", size, 16)
     least, most = (objects, objects) if isinstance(objects, int) else tuple(objects)
-    least, most = integer("scenes", "objects", least, 1), integer("scenes", "objects", most, least)
+    least, most = whole("scenes", "objects", least, 1), whole("scenes", "objects", most, least)
     if channels not in (1, 3):
         raise ValueError(f"scenes: channels must be 1 or 3, got {channels!r}")
-    rng = np.random.default_rng(integer("scenes", "seed", seed, 0))
+    rng = np.random.default_rng(whole("scenes", "seed", seed, 0))
     kinds = rng.integers(len(SHAPES), size=(n, most))
     textures = rng.integers(len(TEXTURES), size=(n, most))
     both = rng.permutation(np.arange(n) % (len(SHAPES) * len(TEXTURES)))

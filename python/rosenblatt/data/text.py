@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ._arrays import Array, integer, number
+from .._options import whole
+from ._arrays import Array, number
 
 __all__ = [
     "ADJUNCTS",
@@ -55,7 +56,7 @@ def shuffle_words(tokens: Sequence[Any], generator: Generator, *, window: int | 
     if window is None:
         order = generator.permutation(n)
     else:
-        window = integer("shuffle_words", "window", window, 1)
+        window = whole("shuffle_words", "window", window, 1)
         order = np.argsort(np.arange(n) + generator.uniform(0, window, n), kind="stable")
     return [tokens[i] for i in order.tolist()]
 
@@ -91,7 +92,7 @@ def insert_words(
 
     A text without a token that the mapping knows stays as it is. Raises ValueError for an empty list of words.
     """
-    count = integer("insert_words", "count", count, 0)
+    count = whole("insert_words", "count", count, 0)
     out = list(tokens)
     if isinstance(words, Mapping):
         bank: list[Any] = [synonyms for t in tokens if (synonyms := words.get(t))]
@@ -118,7 +119,7 @@ def delete_words(tokens: Sequence[Any], generator: Generator, *, p: float = 0.1)
 
 def swap_words(tokens: Sequence[Any], generator: Generator, *, count: int = 1) -> list[Any]:
     """Two different places exchanged, `count` times; a text of one token stays as it is."""
-    count = integer("swap_words", "count", count, 0)
+    count = whole("swap_words", "count", count, 0)
     out = list(tokens)
     for _ in range(count if len(out) > 1 else 0):
         i, j = generator.choice(len(out), 2, replace=False).tolist()

@@ -19,11 +19,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import ops
+from .._options import whole
 from ._arrays import (
     Array,
     choice,
     clip,
-    integer,
     interval,
     normal_like,
     number,
@@ -462,7 +462,7 @@ class RandomBlur(Transform):
 
     def __post_init__(self) -> None:
         _set(self, sigma=interval("RandomBlur", "sigma", self.sigma, 1e-3))
-        if integer("RandomBlur", "size", self.size, 1) % 2 == 0:
+        if whole("RandomBlur", "size", self.size, 1) % 2 == 0:
             raise ValueError(f"RandomBlur: size must be odd, got {self.size}")
         self._checked_p()
 
@@ -548,8 +548,8 @@ class Cutout(Transform):
     p: float = 1.0
 
     def __post_init__(self) -> None:
-        integer("Cutout", "size", self.size, 1)
-        integer("Cutout", "holes", self.holes, 1)
+        whole("Cutout", "size", self.size, 1)
+        whole("Cutout", "holes", self.holes, 1)
         number("Cutout", "value", self.value)
         self._checked_p()
 

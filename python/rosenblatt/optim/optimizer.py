@@ -38,13 +38,6 @@ def number(where: str, name: str, value: Any, low: float, high: float = math.inf
     return float(value)
 
 
-def whole(where: str, name: str, value: Any, least: int) -> int:
-    """`value` as an integer of at least `least`. Raises ValueError naming the option."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{where}: {name} must be an integer of at least {least}, got {value!r}")
-    return int(value)
-
-
 class Setting:
     """An option of the parameter groups as an attribute: reads the first group's value, writes every group's."""
 

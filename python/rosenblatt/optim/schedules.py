@@ -13,7 +13,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from .optimizer import Optimizer, number, whole
+from .._options import whole
+from .optimizer import Optimizer, number
 
 __all__ = [
     "ConstantLR",

@@ -13,11 +13,12 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import _core, ops
+from .._options import whole
 from ..autograd import mark_written, no_grad
 from ..ops.random import Stream
 from ..tensor import Array, Tensor
 from .linesearch import Point, strong_wolfe
-from .optimizer import Optimizer, number, whole
+from .optimizer import Optimizer, number
 
 __all__ = ["LBFGS", "ConjugateGradient", "GeneticSearch", "WholeVector"]
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import ops
+from .._options import whole
 from ..nn.losses import Loss
 from ..nn.module import Module
 from ..ops.random import stream
@@ -20,7 +21,6 @@ from ..tensor import Array, Tensor
 from .callbacks import History
 from .fit import _default_loss, _inputs, _targets, fit, mean_loss
 from .fit import evaluate as evaluate_model
-from .loader import whole
 
 __all__ = ["Ensemble"]
 

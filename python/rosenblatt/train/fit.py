@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import ops
 from .._config import check_settings
+from .._options import whole
 from ..autograd import _anomaly, _any_hooks, is_grad_enabled, no_grad
 from ..distributed.comm import current
 from ..nn.losses import CrossEntropyLoss, Loss, MSELoss
@@ -27,7 +28,7 @@ from ..optim import LBFGS, Adam, ConjugateGradient, GeneticSearch, Nesterov, Opt
 from ..tensor import Array, Tensor, float_array, wrap
 from .callbacks import Callback, History, Run, end_training
 from .captured import captured_forward, captured_step
-from .loader import Augment, Loader, whole
+from .loader import Augment, Loader
 from .progress import Progress
 from .state import Progression, Saver, Signals, deferred_signals
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .._options import whole
 from ..autograd import enable_grad, grad, no_grad
 from ..nn.losses import Loss
 from ..nn.module import Module, _observers
@@ -21,7 +22,6 @@ from ..ops.random import stream
 from ..tensor import Array, Tensor, wrap
 from .callbacks import Callback, Logs
 from .fit import _default_loss, _inputs, _targets
-from .loader import whole
 
 __all__ = ["HistogramRecord", "Histograms"]
 

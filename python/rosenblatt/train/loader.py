@@ -15,19 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from .._options import whole
 from ..tensor import Array, Tensor, float_array
 
 __all__ = ["Loader"]
 
 Augment = Callable[..., Any]  # (x, generator) -> x, or (x, y, generator) -> (x, y) with needs_labels = True
 Batch = tuple[Array, ...]
-
-
-def whole(where: str, name: str, value: Any, least: int) -> int:
-    """`value` as an int. Raises ValueError naming the option when it is no integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{where}: {name} must be an integer of at least {least}, got {value!r}")
-    return int(value)
 
 
 def _array(value: Any) -> Array:

@@ -11,10 +11,10 @@ from typing import Any, Literal, TextIO
 
 import numpy as np
 
+from .._options import whole
 from ..io import save_weights
 from ..tensor import Array
 from .callbacks import Callback, Logs
-from .loader import whole
 
 __all__ = [
     "CSVLogger", "EarlyStopping", "LambdaCallback", "LearningRateScheduler", "ModelCheckpoint", "ReduceLROnPlateau",

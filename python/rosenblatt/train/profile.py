@@ -21,13 +21,13 @@ import numpy as np
 
 from .. import _core, autograd, ops
 from .._config import get_num_threads
+from .._options import whole
 from ..nn.losses import Loss
 from ..nn.module import Module, _observers
 from ..ops.random import stream
 from ..optim import Optimizer
 from ..tensor import Array, Tensor, wrap
 from .fit import _default_loss, _inputs, _targets
-from .loader import whole
 
 __all__ = ["LayerProfile", "OpProfile", "Profile", "profile"]
 

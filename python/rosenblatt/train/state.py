@@ -14,12 +14,13 @@ from types import FrameType
 from typing import Any
 
 from .. import _core, ops
+from .._options import whole
 from ..io.checkpoint import Checkpoint, CheckpointError, list_checkpoints, load_checkpoint, save_checkpoint
 from ..nn.losses import Loss
 from ..ops.random import stream
 from ..tensor import Array, Tensor
 from .callbacks import Callback, Logs, Run
-from .loader import Loader, whole
+from .loader import Loader
 
 __all__ = ["Progression", "Saver", "Signals", "Sums", "deferred_signals"]
 

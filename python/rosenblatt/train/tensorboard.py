@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from .._options import whole
 from ..io.extras import require
 from .callbacks import Callback, Logs
 from .histograms import HistogramRecord, Histograms
-from .loader import whole
 
 __all__ = ["TensorBoard"]
 

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from .._options import whole
 from ..nn.module import Module
 from ..optim import Optimizer
 from ..tensor import Tensor
 from .callbacks import Callback, History, Run, end_training
-from .loader import Loader, whole
+from .loader import Loader
 from .progress import Progress
 from .state import Progression, Saver, deferred_signals
 

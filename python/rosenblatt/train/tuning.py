@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .._options import whole
 from ..nn.losses import Loss
 from ..nn.module import Module
 from ..ops.random import stream
@@ -19,7 +20,6 @@ from ..optim import Optimizer
 from ..tensor import Array, Tensor
 from .callbacks import Callback, Logs
 from .fit import evaluate, fit
-from .loader import whole
 
 __all__ = [
     "RateRange", "Trial", "cross_validate", "grid", "k_fold", "learning_rate_range", "random_choices", "search",
