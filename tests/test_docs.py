@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
 import re
@@ -213,6 +214,27 @@ def test_named_files_exist(page):
         if name.endswith("smallconv.py"):  # the skeleton of "add a network"
             continue
         assert list(ROOT.glob(name.rstrip("/"))), name
+
+
+NAMED = {
+    "rb": "",
+    **{name: name for name in ("ops", "nn", "optim", "train", "viz", "io", "data", "models", "fft", "metrics")},
+    **{name: name for name in ("distributed", "_core")},
+    **{name: f"data.{name}" for name in ("images", "audio", "text", "transforms", "generate")},
+}
+
+
+@each_page
+def test_named_functions_and_classes_exist(page):
+    dotted = re.compile(rf"(?<![\w./])({'|'.join(NAMED)})((?:\.[A-Za-z_]\w*)+)")
+    for code in re.findall(r"`([^`\n]+)`", without_blocks(page)):
+        for start, rest in dotted.findall(code):
+            if rest == ".pyi":
+                continue
+            value = importlib.import_module(".".join(filter(None, ("rosenblatt", NAMED[start]))))
+            for name in rest[1:].split("."):
+                assert hasattr(value, name), code
+                value = getattr(value, name)
 
 
 def test_versions_agree():
