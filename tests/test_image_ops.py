@@ -69,6 +69,9 @@ ONE_EACH = {
 }
 
 
+DECIDING = {"binarize", "boundary", "canny", "edges", "equalize", "posterize", "solarize"}
+
+
 def test_the_table_names_every_operation():
     other = {"affine_matrices", "gaussian_taps", "otsu_threshold", "place"}
     assert set(images.__all__) == set(ONE_EACH) | other
@@ -89,8 +92,9 @@ def test_kinds_of_input(name):
     assert np.array_equal(f(np.asfortranarray(x), **options), y)
     wide = f(x.astype(np.float64), **options)
     assert wide.dtype == np.float64
-    # decisions by threshold may fall differently in another precision; elsewhere the values agree
-    assert np.mean(np.abs(wide - y) < 1e-4) > 0.97
+    # decisions by threshold may fall differently in another precision
+    same = np.abs(wide - y) < 1e-5
+    assert same.mean() > 0.97 if name in DECIDING else same.all()
 
 
 @pytest.mark.parametrize("name", sorted(set(ONE_EACH) - {"resize"}))

@@ -36,6 +36,7 @@ def test_losses_by_hand():
     assert ops.huber_loss(p, t, reduction="none").tolist() == [0.5, 0.0, 1.0, 2.5]
     assert ops.huber_loss(p, t, delta=2.0, reduction="none").tolist() == [0.5, 0.0, 1.125, 4.0]
     assert ops.smooth_l1_loss(p, t, beta=2.0, reduction="none").tolist() == [0.25, 0.0, 0.5625, 2.0]
+    assert ops.smooth_l1_loss(p, t, reduction="none").tolist() == [0.5, 0.0, 1.0, 2.5]
     s, y = np.array([0.5, 2.0, -1.0, 1.0]), np.array([1.0, 1.0, 1.0, -1.0])
     assert ops.hinge_loss(s, y, reduction="none").tolist() == [0.5, 0.0, 2.0, 2.0]
     assert ops.squared_hinge_loss(s, y, reduction="none").tolist() == [0.25, 0.0, 4.0, 4.0]
