@@ -25,6 +25,40 @@ def test_the_script_of_the_page_runs(capsys):
     assert out.startswith("2 ") and "adam_update" in out
 
 
+def dense(*sizes):
+    layers = [nn.Linear(a, b, activation="relu") for a, b in itertools.pairwise(sizes[:-1])]
+    return nn.Sequential(*layers, nn.Linear(*sizes[-2:]))
+
+
+@pytest.mark.parametrize(
+    "row, build, shape",
+    [
+        ("MLP 64-128-10, batch 32", lambda: dense(64, 128, 10), (32, 64)),
+        ("MLP 784-512-512-10, batch 64", lambda: dense(784, 512, 512, 10), (64, 784)),
+        ("autoencoder 784-64-784, batch 128", lambda: dense(784, 64, 784), (128, 784)),
+        ("`lenet5`, batch 64", models.lenet5, (64, 32, 32, 1)),
+    ],
+)
+def test_the_calls_of_the_page_are_those_of_the_program(row, build, shape):
+    rng = np.random.default_rng(0)
+    model, target = build(), rng.integers(0, 10, shape[0])
+    optimizer = optim.Adam(model.parameters())
+
+    @rb.capture
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = ops.mse_loss(model(x), y) if row.startswith("auto") else ops.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for _ in range(WARM + 1):
+        x = rb.Tensor(rng.standard_normal(shape).astype(F32))
+        step(x, x.data.copy() if row.startswith("auto") else target)
+    page = (Path(__file__).parent.parent / "docs" / "capture.md").read_text(encoding="utf-8")
+    assert f"| {row} | {step.programs[0].calls} |" in page
+
+
 # --- the same bits
 
 
