@@ -103,6 +103,16 @@ def test_unpooling_as_pytorch(torch, count):
         assert want.shape == x.shape and np.array_equal(back(y, index, size), want)
 
 
+@pytest.mark.parametrize("size, options", [(5, (2, 3)), (6, (2, 3, 1)), (4, (1, 1)), (5, (3, 4, 1)), (6, (2,))])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_unpooling_finds_the_size_from_stride_and_padding(torch, count, size, options):
+    x = np.random.default_rng(size).standard_normal((2, *(size,) * count, 3))
+    y, index = getattr(nn, f"MaxPool{count}d")(*options, return_indices=True)(x)
+    theirs, at = getattr(torch.nn, f"MaxPool{count}d")(*options, return_indices=True)(nchw(torch, x))
+    want = nhwc(getattr(torch.nn, f"MaxUnpool{count}d")(*options)(theirs, at))
+    assert want.shape == x.shape and np.array_equal(getattr(nn, f"MaxUnpool{count}d")(*options)(y, index), want)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_unpooling_puts_each_maximum_back(count):
     pool, back = getattr(nn, f"MaxPool{count}d")(2, return_indices=True), getattr(nn, f"MaxUnpool{count}d")(2)
