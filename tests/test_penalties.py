@@ -66,6 +66,16 @@ def test_weight_penalties_by_formula():
             np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8, err_msg=repr(penalty))
 
 
+def test_a_penalty_of_ones_own_counts_weights_unless_told_otherwise():
+    class Cubes(nn.Penalty):
+        def of(self, parameter):
+            return ops.sum(parameter * parameter * parameter)
+
+    model = network()
+    for penalty, counted in ((Cubes(), arrays(model)[::2]), (Cubes(biases=True), arrays(model))):
+        assert penalty(model).item() == pytest.approx(sum((a**3).sum() for a in counted), rel=1e-12)
+
+
 def test_weight_decay_is_the_optimisers():
     """WeightDecay in the loss and SGD's weight_decay (on the weights) give the same step."""
     steps = []

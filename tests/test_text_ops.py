@@ -61,6 +61,8 @@ def test_synonyms():
             w for i, w in enumerate(WORDS) if i not in (1, 7)
         ]
     assert text.replace_synonyms(WORDS, generator(), synonyms=known, p=1.0)[7] == "idle"
+    seldom = several(text.replace_synonyms, synonyms=known)  # a tenth by default
+    assert 0.06 < np.mean([o[1] != "quick" for o in seldom]) < 0.14
 
 
 def test_insert():
