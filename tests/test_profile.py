@@ -192,6 +192,28 @@ def test_checkpoint_computes_again_as_forward():
         assert kernels(p, name, "backward")["gemm"].calls == 2
 
 
+def test_the_time_of_computing_again_is_forward_time(clock):
+    model = nn.Sequential(nn.Linear(4, 4), Slow(clock, 0.1, 0.15), nn.Linear(4, 4))
+
+    class Behind(rb.Function):  # of no layer, in the pass before the second run
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1.0
+
+        @staticmethod
+        def backward(ctx, g):
+            clock.sleep(0.3)
+            return g
+
+    with profile(model, peak=1.0) as p:
+        x = Tensor(batch(3, 4), requires_grad=True)
+        Behind.apply(rb.checkpoint(model, x)).sum().backward()
+    r = rows(p)
+    assert 0.2 <= r["1"].forward < 0.201 and 0.15 <= r["1"].backward < 0.151
+    assert sum(row.backward for row in r.values()) == pytest.approx(0.45, abs=2e-3)
+    assert sum(row.forward for row in r.values()) == pytest.approx(0.2, abs=2e-3)
+
+
 def test_update_and_other_work_is_outside():
     model = nn.Sequential(nn.Linear(4, 4))
     optimizer = rb.optim.Adam(model.parameters())
