@@ -252,3 +252,14 @@ def test_a_captured_step_replays_transforms(monkeypatch):
         return w.data
 
     assert train(True).tobytes() == train(False).tobytes()
+
+
+def test_axes_and_lengths_that_are_none_are_refused():
+    x = np.ones(8, np.float32)
+    for f in (rb.fft.fft, rb.fft.rfft):
+        with pytest.raises(TypeError, match="axis"):
+            f(x, axis=0.0)
+    y = rb.fft.stft(np.ones(64, np.float32), 16)
+    for length in (-3, 0, 2.5):
+        with pytest.raises(ValueError, match="istft: length must be an integer of at least 1"):
+            rb.fft.istft(y, 16, length=length)

@@ -588,3 +588,10 @@ def test_predict_says_when_it_cannot_replay():
     with pytest.warns(RuntimeWarning, match="predict: runs without capture"):
         assert np.array_equal(model.predict(x), x * 2)
     assert np.array_equal(model.predict(-x), -x)  # eager from now on: the branch is taken anew
+
+
+def test_bytes_with_augmentation_are_pointed_out():
+    x = np.random.default_rng(0).integers(0, 256, (8, 6, 6, 1), np.uint8)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
+    with pytest.warns(UserWarning, match="pass x / 255"):
+        fit(model, x, np.arange(8) % 2, epochs=1, augment=lambda batch, generator: batch, progress=False)

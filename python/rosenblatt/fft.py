@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
+from ._options import whole
 from .ops._common import CODE, axis_index, new_array
 from .ops._fourier import length, scale_of, table, transform, transform_back, transform_real
 from .tensor import Tensor
@@ -85,7 +86,7 @@ def _joined(y: Array) -> Array:
 def _along(where: str, a: Any, n: Any, axis: Any, norm: str | None, inverse: bool) -> Array:
     if n is None and norm is None and type(a) is np.ndarray and a.ndim == 1 and a.size and a.flags.c_contiguous:
         real = _REAL.get(a.dtype)
-        if real is not None and axis in (0, -1):  # the usual call, without the conversions below
+        if real is not None and type(axis) is int and axis in (0, -1):  # the usual call, without the conversions below
             code, size = CODE[real], a.size
             y = new_array((1, size, 1, 2), code)
             x = a.view(real).reshape(1, size, 1, 2)
@@ -117,7 +118,7 @@ def rfft(a: Any, n: int | None = None, axis: int = -1, norm: str | None = None) 
     """The bins 0 .. n/2 of the transform of real numbers; the others are their mirrored conjugates. See `fft`."""
     if n is None and norm is None and type(a) is np.ndarray and a.ndim == 1 and a.size and a.flags.c_contiguous:
         kind = _COMPLEX.get(a.dtype)
-        if kind is not None and axis in (0, -1):
+        if kind is not None and type(axis) is int and axis in (0, -1):
             code, size = CODE[a.dtype], a.size
             y = new_array((1, size // 2 + 1, 1, 2), code)
             _core.rfft(a.reshape(1, size, 1), table(size, True, code), y, size, 1.0)
@@ -378,6 +379,8 @@ def istft(
     signal = _overlapped(frames, hop)
     weight = _overlapped(np.broadcast_to(w * w, (z.shape[-1], size)), hop)
     begin = size // 2 if center else 0
+    if length is not None:
+        length = whole("istft", "length", length, 1)
     end = begin + length if length is not None else signal.shape[-1] - begin
     covered = weight[begin : min(end, signal.shape[-1])]
     if covered.size == 0 or covered.min() < 1e-11:

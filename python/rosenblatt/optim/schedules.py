@@ -370,8 +370,8 @@ class ReduceLROnPlateau:
     Parameters
     ----------
     mode : "min" or "max": which way the metric improves
-    threshold, threshold_mode : an improvement is below best*(1-threshold) ("rel") or best-threshold ("abs"); mirrored
-        for "max"
+    threshold, threshold_mode : an improvement is below best - threshold*|best| ("rel") or best - threshold ("abs");
+        mirrored for "max"
     cooldown : steps after a reduction in which nothing is counted
     min_lr : no rate goes below; eps : reductions by less are not made
     """

@@ -10,6 +10,7 @@ import copy
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -324,6 +325,12 @@ def fit(
     loss = kind.loss if kind is not None else _default_loss(y) if loss is None else loss
     if loss.reduction == "none":
         raise ValueError("fit: the loss must reduce to one number, got reduction='none'")
+    if augment is not None and getattr(x, "dtype", None) == np.uint8:
+        warnings.warn(
+            "fit: x is uint8, which trains as 0 to 255, while the transforms of rosenblatt.data work on [0, 1]: "
+            "pass x / 255",
+            stacklevel=2,
+        )
     xs = _inputs("fit", model, x)
     n = len(xs)
     if n == 0:
