@@ -558,3 +558,27 @@ def test_rows_that_do_not_fit_are_refused_in_their_own_name():
     ):
         with pytest.raises(ValueError, match=says):
             call()
+
+
+def test_windows_and_sizes_are_refused_in_the_name_of_the_op():
+    x = np.ones((1, 4, 2, 3))
+    for call, says in (
+        (lambda: ops.fold(x, 1, 5, padding=-1), "fold: padding must be an integer of at least 0, got -1"),
+        (lambda: ops.fold(x, 1, 5, 0), "fold: stride must be an integer of at least 1, got 0"),
+        (lambda: ops.fold(x, 1, 2.5), "fold: length must be an integer of at least 0, got 2.5"),
+        (lambda: ops.unfold(x, 1, 2, 1 << 20), "unfold: stride must be an integer of at least 1 and at most 1048575"),
+        (lambda: ops.interpolate(x, scale_factor=math.nan), "interpolate: scale_factor must be"),
+        (lambda: ops.interpolate(x, scale_factor="2"), "interpolate: scale_factor must be"),
+        (lambda: ops.tiled_conv2d(x, np.ones((0, 1, 1, 1, 1, 3))), "tiled_conv2d: expected a weight that is not empty"),
+        (lambda: ops.circular_conv(x, np.ones((1, 0, 1, 3))), "circular_conv: expected a weight that is not empty"),
+        (lambda: ops.broadcast_to(x, (1, 4, 2, 4)), r"broadcast_to: an array of shape \(1, 4, 2, 3\) does not"),
+        (lambda: ops.broadcast_to(x, (4, 2, 3)), r"broadcast_to: an array of shape \(1, 4, 2, 3\) does not"),
+        (lambda: ops.stack([x, x[0]]), "stack: expected arrays of one shape"),
+        (lambda: ops.one_hot([0], -1), "one_hot: classes must be an integer of at least 0, got -1"),
+        (lambda: ops.filter2d(x[0], np.ones((2, 2)), mode=["wrap"]), "filter2d: mode must be one of"),
+        (lambda: ops.gaussian_filter(x[0], 1.0, truncate=-1.0), "gaussian_filter: truncate must not be negative"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            call()
+    assert ops.unfold(x, 1, np.int64(2)).shape == (1, 3, 2, 2, 3)
+    assert ops.topk(np.arange(4.0), np.int64(2))[1].tolist() == [3, 2]

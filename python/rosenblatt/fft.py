@@ -165,6 +165,9 @@ def ihfft(a: Any, n: int | None = None, axis: int = -1, norm: str | None = None)
 
 def _axes(where: str, x: Array, s: Any, axes: Any) -> tuple[list[int], list[int | None]]:
     """Axes and lengths; s without axes means the last ones, -1 in s the whole axis, as in NumPy."""
+    for name, value in (("s", s), ("axes", axes)):
+        if value is not None and not np.iterable(value):
+            raise TypeError(f"{where}: {name} must be a sequence or None, got {value!r}")
     if axes is None:
         count = x.ndim if s is None else len(tuple(s))
         if count > x.ndim:

@@ -33,6 +33,7 @@ __all__ = [
     "operands",
     "pair",
     "record",
+    "whole",
 ]
 
 # What ops take and give back: tensors in, tensor out; plain arrays in, plain array out.
@@ -126,6 +127,14 @@ def axis_index(where: str, axis: Any, ndim: int) -> int:
     if not -ndim <= i < ndim:
         raise ValueError(f"{where}: axis {i} is out of range for {ndim} axes")
     return int(i % ndim)
+
+
+def whole(where: str, name: str, value: Any, least: int, most: int = 2**31 - 1) -> int:
+    """`value` as an int. Raises ValueError naming the op unless it is an integer in [least, most]."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
+        limit = f" and at most {most}" if isinstance(value, (int, np.integer)) and value > most else ""
+        raise ValueError(f"{where}: {name} must be an integer of at least {least}{limit}, got {value!r}")
+    return int(value)
 
 
 def int_pair(where: str, name: str, value: Any, least: int) -> tuple[int, int]:

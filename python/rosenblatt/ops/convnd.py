@@ -329,6 +329,8 @@ def circular_conv(x: X, weight: Any) -> X:
                          f"got shapes {xs} and {ws}")  # fmt: skip
     if 0 in xs[1:-1]:
         raise ValueError(f"circular_conv: there is nothing to repeat in an input of shape {xs}")
+    if 0 in ws:
+        raise ValueError(f"circular_conv: expected a weight that is not empty, got shape {ws}")
     around = pad(x, ((0, 0), *((k - 1, 0) for k in ws[1:-1]), (0, 0)), "wrap")
     conv: Any = _CONV[count]
     return conv(around, weight, flip=True)

@@ -59,7 +59,7 @@ def _kernel(where: str, w: Any, ndim: int, name: str = "kernel") -> Array:
 
 
 def _one_of(where: str, name: str, value: Any, known: Any) -> Any:
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(f"{where}: {name} must be one of {', '.join(map(str, known))}, got {value!r}")
     return value
 

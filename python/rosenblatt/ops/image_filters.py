@@ -51,6 +51,8 @@ def gaussian_filter(
     a, shape = images("gaussian_filter", x)
     sigmas, orders = _both("gaussian_filter", "sigma", sigma), _both("gaussian_filter", "order", order)
     code = MODES[_one_of("gaussian_filter", "mode", mode, MODES)]
+    if not 0.0 <= truncate < math.inf:
+        raise ValueError(f"gaussian_filter: truncate must not be negative or infinite, got {truncate!r}")
     taps = []
     for s, k in zip(sigmas, orders, strict=True):
         if not (0.0 <= s < math.inf):

@@ -47,6 +47,8 @@ def _tiled(
     if len(ws) != 6:
         raise ValueError(f"{where}: expected weight [tiles.., K,R,S,C], got shape {ws}")
     tiles, k, kernel = ws[:2], ws[2], ws[3:5]
+    if 0 in ws:
+        raise ValueError(f"{where}: expected a weight that is not empty, got shape {ws}")
     if ws[5] != xs[3]:
         raise ValueError(f"{where}: expected x with {ws[5]} channels for weight {ws}, got shape {xs}")
     st, dl = int_tuple(where, "stride", stride, 2, 1), int_tuple(where, "dilation", dilation, 2, 1)

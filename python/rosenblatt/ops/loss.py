@@ -25,6 +25,7 @@ from ._common import (
     operand,
     operands,
     record,
+    whole,
 )
 from .elementwise import add, astype, div, exp, greater, greater_equal, mul, neg, square, sub
 from .reduce import mean
@@ -116,6 +117,7 @@ def one_hot(labels: Any, classes: int, dtype: Any = np.float32) -> Array:
     Raises ValueError for labels out of range, TypeError for other labels and dtypes than float32 and float64.
     """
     raw = labels.data if isinstance(labels, Tensor) else np.asarray(labels)
+    classes = whole("one_hot", "classes", classes, 0)
     a = _labels("one_hot", raw, raw.shape, classes)
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise TypeError(f"one_hot: expected float32 or float64, got {np.dtype(dtype)}")

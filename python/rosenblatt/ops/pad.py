@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _core
-from ._common import Array, X, axis_index, contiguous, new_array, operand, record
+from ._common import Array, X, axis_index, contiguous, new_array, operand, record, whole
 
 __all__ = ["fold", "pad", "unfold"]
 
@@ -131,6 +131,15 @@ def _unpad_grad(h: Any, needs: Any, widths: Widths, mode: int) -> tuple[Any, ...
 
 # --- windows
 
+_MOST = 2**20 - 1  # largest option of a window that the kernels take
+
+
+def _window_options(where: str, stride: Any, padding: Any, dilation: Any) -> tuple[int, int, int]:
+    return (
+        whole(where, "stride", stride, 1, _MOST), whole(where, "padding", padding, 0, _MOST),
+        whole(where, "dilation", dilation, 1, _MOST),
+    )  # fmt: skip
+
 
 def unfold(x: X, axis: int, size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> X:
     """The windows along one axis side by side: y[..., p, ..., r, c] = x[..., p*stride - padding + r*dilation, ..., c].
@@ -143,10 +152,8 @@ def unfold(x: X, axis: int, size: int, stride: int = 1, padding: int = 0, dilati
     i: int = axis_index("unfold", axis, a.ndim)
     if a.ndim < 2 or i == a.ndim - 1:
         raise ValueError(f"unfold: expected an axis before the last, got axis {axis} of shape {a.shape}")
-    for name, value, least in (("size", size, 1), ("stride", stride, 1), ("padding", padding, 0),
-                               ("dilation", dilation, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**20:
-            raise ValueError(f"unfold: {name} must be an integer of at least {least}, got {value!r}")
+    size = whole("unfold", "size", size, 1, _MOST)
+    stride, padding, dilation = _window_options("unfold", stride, padding, dilation)
     outputs = (a.shape[i] + 2 * padding - dilation * (size - 1) - 1) // stride + 1
     if outputs < 1 and a.shape[i] > 0:
         raise ValueError(f"unfold: windows of {size} (dilation {dilation}) do not fit {a.shape[i]} with {padding} "
@@ -180,6 +187,8 @@ def fold(y: X, axis: int, length: int, stride: int = 1, padding: int = 0, dilati
     i: int = axis_index("fold", axis, a.ndim)
     if a.ndim < 3 or i >= a.ndim - 2:
         raise ValueError(f"fold: expected an axis before the last two, got axis {axis} of shape {a.shape}")
+    length = whole("fold", "length", length, 0)
+    stride, padding, dilation = _window_options("fold", stride, padding, dilation)
     x = new_array((*s[:i], length, *s[i + 1 : -2], s[-1]), a)
     n, inner = math.prod(s[:i]), math.prod(s[i + 1 : -2])
     _core.fold(a.reshape(n, s[i], inner, s[-2], s[-1]), x.reshape(n, length, inner, s[-1]), stride, padding, dilation)

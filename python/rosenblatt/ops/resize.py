@@ -67,10 +67,11 @@ def interpolate(
         sizes = int_tuple(where, "size", size, count, 1)
         scales = tuple(o / n for o, n in zip(sizes, shape[1:-1], strict=True))
     else:
-        scales = tuple(float(f) for f in (scale_factor if isinstance(scale_factor, (tuple, list)) else
-                                          (scale_factor,) * count))  # fmt: skip
+        factors = tuple(scale_factor) if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * count
+        numbers = all(isinstance(f, (int, float, np.number)) and math.isfinite(f) for f in factors)
+        scales = tuple(float(f) for f in factors) if numbers else ()
         sizes = tuple(math.floor(n * f) for n, f in zip(shape[1:-1], scales, strict=False))
-        if len(scales) != count or min(sizes) < 1 or not all(math.isfinite(f) for f in scales):
+        if len(scales) != count or min(sizes) < 1:
             raise ValueError(f"{where}: scale_factor must be one number or one per axis and leave one cell at least, "
                              f"got {scale_factor!r}")  # fmt: skip
     y: Any = x

@@ -55,8 +55,9 @@ def _ordered(name: str, x: Any, axis: int, k: Any, descending: bool) -> tuple[An
     a: Array = contiguous(operand(name, x))
     i: int = axis_index(name, axis, a.ndim)
     n = a.shape[i] if k is None else k
-    if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n <= a.shape[i]:
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 0 <= n <= a.shape[i]:
         raise ValueError(f"{name}: k must be in 0 .. {a.shape[i]}, the length of axis {i}, got {k!r}")
+    n = int(n)
     outer, rows, inner = _columns(a.shape, i)
     shape = (*a.shape[:i], n, *a.shape[i + 1 :])
     y = new_array(shape, CODE[a.dtype])
@@ -180,8 +181,9 @@ def scatter_add(values: X, index: Any, size: int, axis: int = 0) -> X:
     if a.shape[i : i + at.ndim] != at.shape:
         raise ValueError(f"scatter_add: expected index of shape {a.shape[i : i + at.ndim]} from axis {i} of "
                          f"{a.shape}, got {at.shape}")  # fmt: skip
-    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
         raise ValueError(f"scatter_add: size must be a whole number, got {size!r}")
+    size = int(size)
     before: tuple[int, ...] = a.shape[:i]
     after: tuple[int, ...] = a.shape[i + at.ndim :]
     outer, inner = math.prod(before), math.prod(after)

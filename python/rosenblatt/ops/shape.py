@@ -49,7 +49,12 @@ def _copy_grad(g: Any, needs: Any) -> tuple[Any, ...]:
 def broadcast_to(x: X, shape: Sequence[int]) -> X:
     """x repeated along new and length-1 axes to `shape`. Raises ValueError when it does not fit."""
     a = operand("broadcast_to", x)
-    y = new_array(tuple(shape), CODE[a.dtype])
+    target = tuple(shape)
+    lead = len(target) - a.ndim
+    fits = lead >= 0 and all(n in (1, m) for n, m in zip(a.shape, target[lead:], strict=True))
+    if not fits or min(target, default=0) < 0:
+        raise ValueError(f"broadcast_to: an array of shape {a.shape} does not broadcast to {target}")
+    y = new_array(target, CODE[a.dtype])
     _core.copy(a, y)
     return record("broadcast_to", y, _broadcast_grad, (x,), (a.shape,))
 
@@ -181,7 +186,10 @@ def stack(xs: Sequence[X], axis: int = 0) -> X:
     """The arrays, all of one shape, joined along a new axis."""
     if not xs:
         raise ValueError("stack: expected at least one array")
-    ndim = operand("stack", xs[0]).ndim
-    i = axis_index("stack", axis, ndim + 1)
+    shapes = [operand("stack", x).shape for x in xs]
+    for k, shape in enumerate(shapes):
+        if shape != shapes[0]:
+            raise ValueError(f"stack: expected arrays of one shape, got {shapes[0]} and, as array {k}, {shape}")
+    i = axis_index("stack", axis, len(shapes[0]) + 1)
     index = (slice(None),) * i + (None,)
     return concat([getitem(x, index) for x in xs], i)
