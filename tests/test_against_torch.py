@@ -35,7 +35,7 @@ def test_layers():
     for ours, other in [
         (nn.MaxPool2d(3, 2, 1), torch.nn.MaxPool2d(3, 2, 1)),
         (nn.AvgPool2d(2), torch.nn.AvgPool2d(2)),
-        (nn.AvgPool2d(3, 2, 1, False), torch.nn.AvgPool2d(3, 2, 1, count_include_pad=False)),
+        (nn.AvgPool2d(3, 2, 1, count_include_pad=False), torch.nn.AvgPool2d(3, 2, 1, count_include_pad=False)),
     ]:
         a, theirs.grad = Tensor(x, requires_grad=True), None
         y, want = ours(a), other(theirs)

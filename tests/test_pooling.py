@@ -221,3 +221,12 @@ def test_a_network_of_them_trains_and_replays():
         run = rb.capture(step) if captured else step
         losses.append([float(run(x, t).item()) for _ in range(6)])
     assert losses[0] == losses[1] and losses[0][-1] < losses[0][0]
+
+
+def test_average_layers_take_ceil_mode_before_count_include_pad():
+    """The order of the op, and of the layers people know."""
+    x = np.random.default_rng(0).standard_normal((1, 6, 6, 2)).astype(np.float32)
+    layer = nn.AvgPool2d(3, 2, 1, True, False)
+    want = ops.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False)
+    assert layer(x).shape == (1, 4, 4, 2)
+    np.testing.assert_array_equal(layer(x), want)

@@ -92,7 +92,7 @@ void load_input(PyProgram& p, size_t i, const py::handle& given) {
     if (!same) throw py::value_error("capture: an input changed its shape or dtype");
     if (p.movable[i] >= 0) {
         const size_t number = static_cast<size_t>(p.movable[i]);
-        if (!copy && dense(from) && p.program->read_from(number, from.data)) return;
+        if (!copy && is_dense(from) && p.program->read_from(number, from.data)) return;
         p.program->read_from(number, to.data);
     }
     if (from.data == to.data) return;

@@ -419,7 +419,7 @@ void Program::plan(const std::vector<const void*>& kept) {
             if (v.ndim < 0) continue;
             v.data = moved(v.data);
             const char *begin = nullptr, *end = nullptr;
-            if (info.fields[k].role != Role::in && !in_arena(v.data) && span(v, &begin, &end))
+            if (info.fields[k].role != Role::in && !in_arena(v.data) && byte_span(v, &begin, &end))
                 written_.emplace_back(begin, end);
         }
     }
