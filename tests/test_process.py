@@ -276,6 +276,30 @@ def test_thread_counts(run_python):
     assert int(run_python(COUNT, env={"OMP_NUM_THREADS": "1000"}).stdout) == free
 
 
+CROWDED = """
+import resource, signal
+import numpy as np
+from rosenblatt import _core
+
+x, y = np.ones((2000, 2000), np.float32), np.empty((2000, 2000), np.float32)
+_core.set_num_threads(1)
+_core.square(x, y)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (60 << 20), resource.RLIM_INFINITY))
+_core.set_num_threads(200)
+for _ in range(3):
+    y[:] = 0
+    _core.square(x, y)
+    assert (y == 1).all()
+print("signals blocked:", len(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+"""
+
+
+def test_threads_that_the_system_refuses_are_done_without(run_python):
+    """Room for a few stacks only, as under a limit on processes: the rest of the team does the work."""
+    assert run_python(CROWDED).stdout == "signals blocked: 0\n"
+
+
 def test_no_more_threads_than_asked(run_python):
     code = COUNT + 'print(len(os.listdir("/proc/self/task")))'
     base = int(run_python("import numpy, os; print(len(os.listdir('/proc/self/task')))").stdout)

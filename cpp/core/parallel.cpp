@@ -23,6 +23,7 @@
 #else
 #include <signal.h>  // pthread_sigmask
 
+#include <system_error>
 #include <thread>
 #endif
 
@@ -186,17 +187,23 @@ class Pool {
         }
     }
 
+    // As many as the system grants: those there are share the pieces.
     void start_workers(i32 count) {
+        if (count > most_) count = most_;
         if (started_ >= count) return;
         sigset_t all, before;  // signals are for the interpreter's threads
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
-        for (; started_ < count; ++started_) std::thread([this, worker = started_ + 1] { work(worker); }).detach();
+        try {
+            for (; started_ < count; ++started_) std::thread([this, worker = started_ + 1] { work(worker); }).detach();
+        } catch (const std::system_error&) {
+            most_ = started_;
+        }
         pthread_sigmask(SIG_SETMASK, &before, nullptr);
     }
 
     Region region_{};
-    i32 started_ = 0;
+    i32 started_ = 0, most_ = kMaxThreads;
     alignas(64) std::atomic<u64> ticket_{0};
     alignas(64) std::atomic<i32> remaining_{0};
     alignas(64) std::atomic<u32> epoch_{0};
