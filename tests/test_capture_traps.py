@@ -691,3 +691,19 @@ def test_updates_wait_for_clipping(clip):
         return seen, w.numpy().tobytes()
 
     assert train(True) == train(False)
+
+
+def test_records_and_programs_that_vanish_end_what_they_had_begun():
+    x = np.ones(4, F32)
+    record = _core.Recording(0)
+    record.start()
+    assert _core.recording()
+    del record
+    assert not _core.recording()
+    step = rb.capture(lambda x: ops.add(x, 1.0))
+    for _ in range(WARM + 1):
+        step(x)
+    step.latest.native.start_patch(0)
+    del step
+    gc.collect()
+    np.testing.assert_array_equal(ops.add(x, 1.0), [2, 2, 2, 2])

@@ -20,6 +20,10 @@ struct PyProgram {
     std::vector<View> inputs;  // the buffers that were recorded
     std::vector<i64> movable;  // number of the input in `program`, or -1: always copied into its buffer
     std::atomic<bool> busy{false};
+
+    ~PyProgram() {
+        if (program && active_patch().program == program.get()) active_patch() = Patch{};
+    }
 };
 
 // Inputs of fewer bytes are copied: that is as quick as pointing the calls elsewhere.
@@ -185,6 +189,10 @@ py::list replay(PyProgram& p, const py::tuple& inputs, u64 key, u64 counter, siz
 Recording*& active_recording() {
     static thread_local Recording* recording = nullptr;
     return recording;
+}
+
+Recording::~Recording() {
+    if (active_recording() == this) active_recording() = nullptr;
 }
 
 Patch& active_patch() {

@@ -10,6 +10,7 @@ namespace rb::bind {
 struct Recording {
     Recorder recorder;
     py::list keep;
+    ~Recording();  // ends it, should it still be under way
 };
 
 // While set, op calls of this thread only write their scalars into the program's calls from `next` on.
