@@ -68,6 +68,35 @@ def test_flags_of_backward_may_be_anything_true(yes):
     np.testing.assert_array_equal(x.grad.data, np.full(3, 4.0))
 
 
+def test_gradients_of_a_taped_pass_share_no_memory():
+    x, y = leaf(3), leaf(3)
+    ops.sum(ops.square(ops.add(x, y))).backward(create_graph=True)
+    assert x.grad is not y.grad
+    (bend,) = rb.grad(ops.sum(x.grad), y, retain_graph=True)  # both are part of the graph, the copy too
+    np.testing.assert_array_equal(bend.data, np.full(3, 2.0))
+    (bend,) = rb.grad(ops.sum(y.grad), y)
+    np.testing.assert_array_equal(bend.data, np.full(3, 2.0))
+    x.grad.data[...] = 7.0
+    np.testing.assert_array_equal(y.grad.data, np.full(3, 4.0))
+
+
+@pytest.mark.parametrize("create", [False, True], ids=["plain", "taped"])
+def test_a_result_written_in_place_cannot_give_its_gradient(create):
+    """tanh's rule reads its result."""
+    x = leaf(3)
+    y = ops.tanh(x)
+    y.data -= 1.0
+    for root in (ops.sum(y), ops.sum(ops.square(y))):
+        with pytest.raises(RuntimeError, match="that tanh saved was written after the forward pass"):
+            root.backward(create_graph=create, retain_graph=True)
+    with pytest.raises(RuntimeError, match="that tanh saved was written"):
+        y.backward(np.ones(3))
+    y = ops.tanh(x)
+    y.data = y.data - 1.0  # another array: the rule's own is as it was
+    (slope,) = rb.grad(ops.sum(y), x)
+    np.testing.assert_allclose(slope.data, 1 - np.tanh(np.ones(3)) ** 2, rtol=1e-6)
+
+
 def test_flags_that_have_no_truth_are_an_error():
     x = leaf(3)
     z = ops.sum(x * x)

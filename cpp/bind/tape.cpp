@@ -514,6 +514,9 @@ class Pass {
         g = like(t, std::move(g));
         PyObject* node = as_tensor(t)->node;
         if (node != Py_None) {
+            auto* made = reinterpret_cast<NodeObject*>(node);
+            if (as_tensor(t)->written > made->sequence && as_tensor(t)->data == made->output)
+                fail(call(python.overwritten, node, t));
             const auto [at, fresh] = waiting_.try_emplace(reinterpret_cast<NodeObject*>(node)->sequence);
             Pending& p = at->second;
             if (fresh) {
@@ -559,10 +562,10 @@ class Pass {
         TensorObject* t = as_tensor(tensor);
         if (t->grad != Py_None && t->grad) {
             g = call(python.add, t->grad, g.ptr());
-        } else if (!is_tensor(g.ptr())) {
+        } else {
             // `.grad` is the user's to change: it never shares memory with another gradient or a view.
-            PyObject* base = py::detail::array_proxy(g.ptr())->base;
-            if ((base && npy_api::get().PyArray_Check_(base)) || handed_out(g.ptr())) {
+            PyObject *array = array_of(g.ptr()), *base = py::detail::array_proxy(array)->base;
+            if ((base && npy_api::get().PyArray_Check_(base)) || handed_out(array)) {
                 PyObject* copy = PyObject_CallOneArg(python.copy, g.ptr());  // by our kernel: a captured step sees it
                 if (!copy) throw py::error_already_set();
                 g = py::reinterpret_steal<py::object>(copy);
