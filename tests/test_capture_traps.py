@@ -615,6 +615,27 @@ def test_a_misaligned_array_may_be_part_of_a_step():
     np.testing.assert_array_equal(step(x), x * scale)
 
 
+# --- inputs
+
+
+def test_a_window_on_the_last_result_may_be_the_next_input():
+    """The program overwrites that memory while it runs: such an input is not read in place."""
+    rng = np.random.default_rng(0)
+    narrow = (rng.standard_normal((128, 120)) * 0.1).astype(F32)
+    wide = (rng.standard_normal((240, 128)) * 0.1).astype(F32)
+
+    def step(x):
+        twice = ops.concat([ops.tanh(ops.matmul(x, narrow)), ops.mul(ops.matmul(x, narrow), 0.5)], axis=1)
+        return ops.matmul(twice, wide)
+
+    run = rb.capture(step, copy=False)
+    x = eager = rng.standard_normal((64, 128)).astype(F32)
+    for _ in range(WARM + 4):
+        x, eager = run(x), step(eager)
+        np.testing.assert_array_equal(x, eager)
+    assert run.replays == 4
+
+
 # --- updates run as soon as their gradient is complete
 
 

@@ -637,6 +637,7 @@ bool Program::read_from(size_t number, const void* data) {
     const char* begin = static_cast<const char*>(data);
     if (begin == input.now) return true;
     if (begin != input.home) {
+        if (begin < arena_ + arena_bytes_ && arena_ < begin + input.bytes) return false;  // a window on a result
         for (const auto& [first, last] : written_) {
             if (begin < last && first < begin + input.bytes) return false;
         }
