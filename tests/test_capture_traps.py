@@ -728,3 +728,31 @@ def test_records_and_programs_that_vanish_end_what_they_had_begun():
     del step
     gc.collect()
     np.testing.assert_array_equal(ops.add(x, 1.0), [2, 2, 2, 2])
+
+
+@pytest.mark.parametrize("constraint", [None, optim.NonNegative()], ids=["shared", "asked"])
+def test_numbers_of_an_update_are_checked_when_they_change(constraint):
+    p = rb.Parameter(np.ones(8, F32))
+    opt = optim.RMSprop([p], lr=0.01, constraint=constraint)
+
+    def step(x):
+        opt.zero_grad()
+        loss = ops.sum(ops.square(p - x))
+        loss.backward()
+        opt.step()
+        return loss
+
+    run = rb.capture(step)
+    x = np.zeros(8, F32)
+    for _ in range(WARM + 1):
+        run(x)
+    before, count = p.numpy().copy(), list(opt._updates)
+    opt.param_groups[0]["eps_inside"] = 5
+    for _ in range(2):
+        with pytest.raises(ValueError, match="rmsprop_update"):
+            run(x)
+    np.testing.assert_array_equal(p.numpy(), before)
+    assert opt._updates == count
+    opt.param_groups[0]["eps_inside"] = False
+    run(x)
+    assert run.replays == 2 and not np.array_equal(p.numpy(), before)

@@ -159,6 +159,11 @@ PyObject* patch_op(OpId op, PyObject* const* given, Py_ssize_t n) {
         }
         if (!write_scalar(object, info, f, args)) return nullptr;
     }
+    char message[512];
+    if (const char* error = check_args(op, args, message, sizeof message)) {
+        PyErr_SetString(PyExc_ValueError, error);
+        return nullptr;
+    }
     Py_RETURN_NONE;
 }
 
@@ -176,6 +181,9 @@ void patch_call(Program& program, i64 call, const py::tuple& scalars) {
         if (!write_scalar(scalars[at++].ptr(), info, f, args)) throw py::error_already_set();
     }
     if (at != scalars.size()) throw py::value_error(std::string("capture: too many numbers for ") + info.name);
+    char message[512];
+    if (const char* error = check_args(program.op_of(call), args, message, sizeof message))
+        throw py::value_error(error);
 }
 
 namespace {
