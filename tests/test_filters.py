@@ -173,6 +173,21 @@ def test_scipy_names_with_integers_and_threads():
     signals = RNG.standard_normal((3, 5000))
     assert off(ops.lfilter_fir(taps, signals), signal.lfilter(taps, 1.0, signals)) < 1e-12
     assert ops.lfilter_fir(taps, np.empty((3, 0))).shape == (3, 0)
+    with pytest.raises(TypeError, match="lfilter_fir: axis must be an integer, got None"):
+        ops.lfilter_fir(taps, signals, None)
+
+
+def test_kernels_longer_than_the_filters_take():
+    k = RNG.standard_normal(2**20 + 3).astype(np.float32)
+    x = RNG.standard_normal(2**20 + 9).astype(np.float32)
+    for mode in ("full", "same", "valid"):
+        got = ops.fftconv(x, k, mode)
+        want = signal.fftconvolve(x.astype(np.float64), k.astype(np.float64), mode)
+        assert got.shape == want.shape and off(got, want) < 1e-6
+    with pytest.raises(ValueError, match="fftconv: a kernel may have at most 1048576 taps"):
+        ops.fftconv(x, k, algo="direct")
+    with pytest.raises(ValueError, match="lfilter_fir: a kernel may have at most 1048576 taps"):
+        ops.lfilter_fir(k, x)
 
 
 @pytest.mark.quick

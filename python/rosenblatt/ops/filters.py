@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ._common import CODE, Array, contiguous, empty, new_array, operand, operands
+from ._common import CODE, Array, axis_index, contiguous, empty, new_array, operand, operands
 from ._filter_plan import best_tile, choose, separable_terms
 from ._fourier import good_length, table, transform, transform_back, transform_real
 
@@ -34,6 +34,7 @@ MODES = {
     "grid-wrap": 4,
 }  # fmt: skip
 ALGOS = ("auto", "direct", "separable", "fft")
+LONGEST = 2**20  # taps of a kernel along an axis that the kernels take
 
 
 def images(where: str, x: Any) -> tuple[Array, tuple[int, ...]]:
@@ -107,6 +108,8 @@ def correlate(
     y = empty((n, *shape, c), a.dtype)
     if y.size == 0:
         return y
+    if max(r, s) > LONGEST:
+        raise ValueError(f"{where}: a kernel may have at most {LONGEST} taps along an axis, got shape {w.shape}")
     terms = None
     if algo == "separable" or (algo == "auto" and min(r, s) > 2 and r * s > 49):
         most = min(r, s) if algo == "separable" else max(1, r * s // (2 * (r + s)))
@@ -214,8 +217,8 @@ def fftconv(x: Any, k: Any, mode: str = "full", *, algo: str = "auto") -> Array:
     x, k : real, or complex, of the same number of axes
     mode : "full" (every overlap, x + k - 1 long), "same" (the middle of that, as long as x), "valid" (where the shorter
         lies within the longer)
-    algo : "auto" takes the cheapest of "direct", "separable" (2-D) and "fft"; three axes and complex numbers always
-        go by transforms
+    algo : "auto" takes the cheapest of "direct", "separable" (2-D) and "fft"; three axes, complex numbers and, but for
+        "direct" and "separable", kernels longer than 2**20 go by one transform over everything
 
     Returns float64 if one is, else float32; complex numbers likewise. Raises ValueError for shapes and modes that do
     not fit, TypeError for anything but numbers.
@@ -231,7 +234,8 @@ def fftconv(x: Any, k: Any, mode: str = "full", *, algo: str = "auto") -> Array:
         a, w = w, a
     if mode == "valid" and any(p < q for p, q in zip(a.shape, w.shape, strict=True)):
         raise ValueError(f"fftconv: mode 'valid' needs one array within the other, got {a.shape} and {w.shape}")
-    if a.dtype.kind == "c" or w.dtype.kind == "c" or a.ndim == 3:
+    long = max(w.shape) > LONGEST and algo in ("auto", "fft")
+    if a.dtype.kind == "c" or w.dtype.kind == "c" or a.ndim == 3 or long:
         return _whole(a, w, mode)
     rows, kernel = (v[None] if v.ndim == 1 else v for v in (a, w))
     (p, top), (q, left) = (_span(mode, m, n) for m, n in zip(rows.shape, kernel.shape, strict=True))
@@ -349,9 +353,7 @@ def lfilter_fir(b: Any, x: Any, axis: int = -1, *, algo: str = "auto") -> Array:
         raise ValueError(f"lfilter_fir: expected a filter b [J] that is not empty, got shape {taps.shape}")
     if a.ndim == 0:
         raise ValueError("lfilter_fir: expected at least one axis, got a number")
-    if not -a.ndim <= axis < a.ndim:
-        raise ValueError(f"lfilter_fir: axis {axis} is out of range for {a.ndim} axes")
-    at = axis % a.ndim
+    at = axis_index("lfilter_fir", axis, a.ndim)
     a = contiguous(a)
     before, after = math.prod(a.shape[:at]), math.prod(a.shape[at + 1 :])
     lines = a.reshape(before, 1, a.shape[at], after)
