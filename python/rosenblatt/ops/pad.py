@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import _core
 from ._common import Array, X, axis_index, contiguous, new_array, operand, record, whole
 
@@ -28,6 +30,8 @@ def pad_mode(where: str, mode: Any) -> int:
 def _widths(where: str, width: Any, ndim: int) -> Widths:
     """(before, after) per axis by NumPy's rule: a number, (before, after), ((before, after),), or one pair per axis."""
     given = width
+    if isinstance(width, np.ndarray):
+        width = width.tolist()
     if not isinstance(width, Sequence):
         width = ((width, width),)
     elif len(width) == 2 and not any(isinstance(w, Sequence) for w in width):
