@@ -11,7 +11,7 @@ from ._common import CODE, Array, contiguous, new_array
 
 __all__ = ["TABLE_BYTES", "good_length", "scale_of", "table", "transform", "transform_back", "transform_real"]
 
-TABLE_BYTES = 64 << 20  # what the tables may take together; the longest unused go first
+TABLE_BYTES = 64 << 20  # what the tables may take together; those made first go first
 
 _tables: dict[tuple[int, bool, int], Array] = {}
 _lock = threading.Lock()
