@@ -79,6 +79,27 @@ def test_long_running_sums_stay_accurate():
     assert np.allclose(back[::-1], y, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("dtype", "factor"), [(np.float32, 2.0), (np.float64, 64.0)])
+def test_long_running_products_depend_on_no_product_of_a_part(dtype, factor):
+    """Runs whose own product overflows or vanishes, behind a zero and behind factors that make up for it."""
+    for first, last in ((factor, 1 / factor), (1 / factor, factor)):
+        x = np.ones((2, 5000), dtype)
+        x[0, :120] = first
+        x[:, 512:712] = last
+        x[1, 3] = 0.0
+        want = np.cumprod(x.astype(np.longdouble), axis=1)
+        assert np.array_equal(ops.cumprod(x), want)  # powers of two: exact
+
+
+def test_sort_orders_numbers_below_the_normal_ones():
+    for dtype, tiny in ((np.float32, 1e-40), (np.float64, 1e-310)):
+        x = np.array([0.0, tiny, -tiny, -0.0, 2 * tiny, -1.0], dtype)
+        values, index = ops.sort(x)
+        assert index.tolist() == [5, 2, 0, 3, 1, 4]
+        assert np.array_equal(values, x[index])
+        assert ops.topk(x, 6)[1].tolist() == [4, 1, 0, 3, 2, 5]
+
+
 def test_everything_on_tensors_and_arrays():
     x = rb.Tensor(np.arange(6.0, dtype=np.float32).reshape(2, 3))
     assert isinstance(ops.sort(x)[0], rb.Tensor) and isinstance(ops.sort(x.data)[0], np.ndarray)

@@ -13,15 +13,16 @@ struct MulOp {
     }
 };
 
-// One contiguous row [n], `step` = -1: from its end. Blocks of 8 segments: one chain per segment, side by side, then
-// each segment takes over what came before it, which is kept in double.
+// One contiguous row [n], `step` = -1: from its end. What came before is kept in double. Sums go in blocks of 8
+// segments: one chain per segment, side by side, then each segment takes over what came before it. Products are one
+// chain: that of a segment alone may overflow or vanish where the running product does not.
 template <typename Op, typename T>
 static void cumulate_row(const T* __restrict x, T* __restrict y, i64 n, i64 step) {
     constexpr i64 kSegments = 8, kLength = 256, kBlock = kSegments * kLength;
     if (step < 0) x += n - 1, y += n - 1;
     double carry = Op::template identity<double>();
     i64 i = 0;
-    for (; i + kBlock <= n; i += kBlock) {
+    for (; __is_same(Op, AddOp) && i + kBlock <= n; i += kBlock) {
         T run[kSegments];
         for (i64 s = 0; s < kSegments; ++s) run[s] = Op::template identity<T>();
         for (i64 k = 0; k < kLength; ++k) {
@@ -50,7 +51,7 @@ static void cumulate(const T* x, T* y, const i64* shape, bool reverse) {
     const i64 A = shape[0], R = shape[1], B = shape[2];
     if (A == 0 || R == 0 || B == 0) return;
     if (B == 1) {
-        parallel(A, 2.0 + 0.6 * double(R), [&](i64 begin, i64 end) {
+        parallel(A, 2.0 + (__is_same(Op, AddOp) ? 0.6 : 1.3) * double(R), [&](i64 begin, i64 end) {
             for (i64 a = begin; a < end; ++a) cumulate_row<Op>(x + a * R, y + a * R, R, reverse ? -1 : 1);
         });
         return;
@@ -87,12 +88,15 @@ static void cumulate_run(const void* args, Ctx&) {
 
 // --- sort
 // Unsigned keys in the order of the numbers: -0 equals 0, NaN is above everything, also when the order is turned round.
+// Integers throughout: floating-point arithmetic would take float denormals for 0 (run.cpp).
 static inline u32 sort_key(float x, bool descending) {
-    const u32 b = to_bits(x + 0.0f), key = b ^ (u32(i32(b) >> 31) | 0x80000000u);
+    constexpr u32 sign = 0x80000000u;
+    const u32 bits = to_bits(x), b = bits == sign ? 0 : bits, key = b ^ (u32(i32(b) >> 31) | sign);
     return x != x ? ~0u : descending ? ~key - 1 : key;
 }
 static inline u64 sort_key(double x, bool descending) {
-    const u64 b = to_bits(x + 0.0), key = b ^ (u64(i64(b) >> 63) | u64{0x8000000000000000});
+    constexpr u64 sign = u64{1} << 63;
+    const u64 bits = to_bits(x), b = bits == sign ? 0 : bits, key = b ^ (u64(i64(b) >> 63) | sign);
     return x != x ? ~u64{0} : descending ? ~key - 1 : key;
 }
 template <typename T>
