@@ -49,10 +49,11 @@ static FftJob<T> fft_job(FftKind kind, i64 A, i64 B, i64 m, i64 n) {
 
 template <typename T>
 static i64 fft_scratch(const FftJob<T>& j, const Ctx& ctx) {
-    i64 elements = j.per_worker * ctx.threads;
+    if (j.groups == 0) return 0;
+    i64 elements = j.per_worker * workers_for(ctx, j.groups);
     if (j.way == fft_by_line) {
-        const LineWork<T> lw(j.p);
-        elements = j.groups == 1 ? j.per_worker + lw.size(ctx.threads) : elements + lw.size(1) * ctx.threads;
+        const LineWork<T> lw(j.p);  // the whole team takes part in one line alone
+        elements += j.groups == 1 ? lw.size(ctx.threads) : lw.size(1) * workers_for(ctx, j.groups);
     }
     return elements * i64(sizeof(T));
 }

@@ -179,6 +179,12 @@ static void correlate_tile(const T* x, i64 xs, const T* w, i64 R, i64 S, i64 C, 
     }
 }
 
+// Elements of scratch when every worker takes `own`.
+template <typename T>
+static i64 tile_scratch(const FilterTiles<T>& t, const Ctx& ctx, i64 own) {
+    return own * workers_for(ctx, t.N * t.strips * t.widths);
+}
+
 // Runs body(tile's image and first row, rows, first column, columns, own scratch) over all tiles.
 template <typename T, typename F>
 static void for_each_tile(const FilterTiles<T>& t, double taps, T* scratch, i64 own, const F& body) {
@@ -201,7 +207,7 @@ static FilterTiles<T> tiles_of(const filter2d_args& a) {
 template <typename T>
 static i64 filter2d_work(const void* args, const Ctx& ctx) {
     const FilterTiles<T> t = tiles_of<T>(*static_cast<const filter2d_args*>(args));
-    return t.lines * t.line * ctx.threads * i64(sizeof(T));
+    return tile_scratch(t, ctx, t.lines * t.line) * i64(sizeof(T));
 }
 
 template <typename T>
@@ -234,7 +240,7 @@ static FilterTiles<T> tiles_of(const filter2d_sep_args& a) {
 template <typename T>
 static i64 filter2d_sep_work(const void* args, const Ctx& ctx) {
     const FilterTiles<T> t = tiles_of<T>(*static_cast<const filter2d_sep_args*>(args));
-    return t.lines * (t.line + t.sums) * ctx.threads * i64(sizeof(T));
+    return tile_scratch(t, ctx, t.lines * (t.line + t.sums)) * i64(sizeof(T));
 }
 
 template <typename T>

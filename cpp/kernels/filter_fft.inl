@@ -117,7 +117,7 @@ static void rows_back(const FftFilter<T>& f, const T* table, const T* from, i64 
 template <typename T>
 static i64 filter2d_fft_work(const void* args, const Ctx& ctx) {
     const FftFilter<T> f = fft_filter<T>(*static_cast<const filter2d_fft_args*>(args));
-    return (f.spectrum + f.own * ctx.threads) * i64(sizeof(T));
+    return (f.spectrum + tile_scratch(f.t, ctx, f.own)) * i64(sizeof(T));
 }
 
 template <typename T>

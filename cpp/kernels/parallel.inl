@@ -6,3 +6,8 @@ void parallel(i64 n, double cost, const F& body) {
         n, cost, [](void* env, i64 begin, i64 end) { (*static_cast<const F*>(env))(begin, end); },
         const_cast<F*>(&body));
 }
+
+// Workers that `units` indices can occupy, at least one: scratch is booked for as many (see worker_index).
+static inline i64 workers_for(const Ctx& ctx, i64 units) {
+    return units < 1 ? 1 : units < ctx.threads ? units : ctx.threads;
+}

@@ -151,10 +151,19 @@ static void keep_smallest(K* best, i64 k, i64 n, const KeyOf& key_of) {
     }
 }
 
+// The k first of R: few are kept while all go by; else all are sorted. Keyed values that a worker needs.
+static inline bool sort_few(i64 k, i64 R) {
+    return k <= 64 && k <= R / 8;
+}
+static inline i64 sort_own(i64 k, i64 R) {
+    return sort_few(k, R) ? k : 2 * R;
+}
+
 template <typename T>
 static i64 sort_work(const void* args, const Ctx& ctx) {
     const sort_args& a = *static_cast<const sort_args*>(args);
-    return ctx.threads * 2 * a.x.shape[1] * i64(sizeof(Keyed<T>));
+    const i64 columns = a.x.shape[0] * a.x.shape[2];
+    return columns ? workers_for(ctx, columns) * sort_own(a.y.shape[1], a.x.shape[1]) * i64(sizeof(Keyed<T>)) : 0;
 }
 
 template <typename T>
@@ -165,9 +174,9 @@ static void sort_run(const void* args, Ctx&) {
     i64* idx = static_cast<i64*>(a.idx.data);
     const i64 A = a.x.shape[0], R = a.x.shape[1], B = a.x.shape[2], k = a.y.shape[1];
     if (A == 0 || B == 0 || k == 0) return;
-    const bool descending = a.descending != 0, few = k <= 64 && k <= R / 8;
+    const bool descending = a.descending != 0, few = sort_few(k, R);
     parallel(A * B, (few ? 2.0 : 12.0) * double(R) + 100.0, [&](i64 begin, i64 end) {
-        Keyed<T>* buffer = static_cast<Keyed<T>*>(a.work.data) + 2 * R * worker_index();
+        Keyed<T>* buffer = static_cast<Keyed<T>*>(a.work.data) + sort_own(k, R) * worker_index();
         for (i64 u = begin; u < end; ++u) {
             const T* in = x + u / B * R * B + u % B;
             const auto key_of = [&](i64 r) { return sort_key(in[r * B], descending); };

@@ -1,5 +1,6 @@
 // test_select.cpp: argmin, running sums, sort and top-k, rows by index, the gradient of bias and activation.
 #include "op_case.hpp"
+#include "rb/table.hpp"
 
 using test::Layout;
 using test::OpCase;
@@ -45,6 +46,39 @@ TEST(cumulate) {
                 .run();
         }
     }
+}
+
+// Scratch is booked for the workers that the columns can occupy, and for the few that are kept.
+TEST(sort_scratch) {
+    rb::sort_args a{};
+    const auto view = [](int64_t A, int64_t R, int64_t B) {
+        return rb::View{nullptr, rb::f32, 3, {A, R, B}, {R * B, B, 1}};
+    };
+    const rb::Table* const levels[] = {
+        &rb::base_table,
+#if defined(RB_HAVE_AVX2)
+        &rb::avx2_table,
+#endif
+#if defined(RB_HAVE_AVX512)
+        &rb::avx512_table,
+#endif
+    };
+    int seen = 0;
+    for (const rb::Table* level : levels) {
+        const rb::Entry& e = level->entry[rb::op_sort][rb::f32];
+        for (int i = 0; i < e.count; ++i, ++seen) {
+            const auto bytes = [&](int64_t A, int64_t R, int64_t B, int64_t k, int threads) {
+                a.x = view(A, R, B), a.y = view(A, k, B), a.idx = view(A, k, B);
+                return e.impls[i].work(&a, rb::Ctx{threads, 0, 0, 0});
+            };
+            CHECK(bytes(1, 1000, 1, 1000, 64) == bytes(1, 1000, 1, 1000, 1));
+            CHECK(bytes(3, 1000, 2, 1000, 64) == 6 * bytes(1, 1000, 1, 1000, 1));
+            CHECK(bytes(1, 1000, 100, 1000, 64) == 64 * bytes(1, 1000, 1, 1000, 1));
+            CHECK(bytes(1, 1000000, 1, 5, 1) == bytes(1, 1000, 1, 5, 1));
+            CHECK(bytes(0, 1000, 1, 1000, 64) == 0);
+        }
+    }
+    CHECK(seen > 0);
 }
 
 TEST(sort) {

@@ -20,7 +20,8 @@ void parallel_for(i64 n, double cost, void (*fn)(void* env, i64 begin, i64 end),
 // May convolutions use Winograd's algorithm? RB_WINOGRAD=0 says no.
 bool winograd_enabled();
 
-// Index of the calling worker inside the innermost parallel_for (0 when serial), < Ctx::threads. For scratch only.
+// Index of the calling worker inside the innermost parallel_for (0 when serial), < Ctx::threads and < its n. For
+// scratch only.
 i32 worker_index();
 
 }  // namespace rb
