@@ -1,6 +1,7 @@
 // check.cpp: one function per op or family; the first thing that does not fit ends the check.
 #include "core/check.hpp"
 
+#include <cfloat>
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
@@ -612,13 +613,20 @@ bool check(Check& c, const warp_affine_args& a) {
 }
 
 // --- random numbers
+double largest(const View& y) {
+    return y.dtype == f32 ? double(FLT_MAX) : DBL_MAX;
+}
 bool check(Check& c, const uniform_args& a) {
-    if (!c.finite("low", a.low) || !c.finite("high", a.high)) return false;
-    return a.low <= a.high || c.fail("low must not be above high, got %g and %g", a.low, a.high);
+    const double most = largest(a.y);
+    if (!c.in_range("low", a.low, -most, most) || !c.in_range("high", a.high, -most, most)) return false;
+    if (a.low > a.high) return c.fail("low must not be above high, got %g and %g", a.low, a.high);
+    return c.in_range("high - low", a.high - a.low, 0.0, most);
 }
 bool check(Check& c, const normal_args& a) {
-    if (!c.finite("mean", a.mean) || !c.finite("std", a.std)) return false;
-    return a.std >= 0.0 || c.fail("std must not be negative, got %g", a.std);
+    const double most = largest(a.y);
+    if (!c.in_range("mean", a.mean, -most, most)) return false;
+    if (a.std < 0.0) return c.fail("std must not be negative, got %g", a.std);
+    return c.in_range("std", a.std, 0.0, most);
 }
 bool check(Check& c, const dropout_args& a) {
     return c.same_shape("y", a.y, "x", a.x) && c.in_range("p", a.p, 0.0, 1.0);

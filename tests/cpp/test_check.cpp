@@ -278,8 +278,20 @@ TEST(random_and_optimiser_refusals) {
     }
     uniform_args u{s.view({4}), 2, 1, {1, 0}};
     REFUSED(uniform, u, "low must not be above high");
+    u = {s.view({4}), -3e38, 3e38, {1, 0}};
+    REFUSED(uniform, u, "high - low must be in");
+    u = {s.view({4}), 0, 1e39, {1, 0}};
+    REFUSED(uniform, u, "high must be in");
+    u = {s.view({4}), double(NAN), 1, {1, 0}};
+    REFUSED(uniform, u, "low must be in");
     normal_args n{s.view({4}), 0, -1, {1, 0}};
-    REFUSED(normal, n, "std");
+    REFUSED(normal, n, "std must not be negative, got -1");
+    n.std = 1e39;
+    REFUSED(normal, n, "std must be in");
+    n = {s.view({4}), -1e39, 1, {1, 0}};
+    REFUSED(normal, n, "mean must be in");
+    n.mean = 0;
+    CHECK(verdict(op_normal, n).empty());
     sgd_update_args g{s.view({4}), s.view({4}), absent(), 0.1, 0.9, 0, 0, 0, 0};
     REFUSED(sgd_update, g, "needs the buffer m");
     g.momentum = 0;

@@ -57,18 +57,25 @@ def _target(name: str, shape: Sequence[int] | int, dtype: Any) -> Array:
     target = np.dtype(dtype)
     if target not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"{name}: expected float32 or float64, got {target}")
-    return empty((shape,) if isinstance(shape, int) else tuple(shape), target)
+    return empty((int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape), target)
 
 
 def uniform(shape: Sequence[int] | int, low: float = 0.0, high: float = 1.0, dtype: Any = np.float32) -> Array:
-    """A plain array of numbers uniform in [low, high)."""
+    """A plain array of numbers uniform in [low, high).
+
+    Where low is not 0, rounding may give `high` itself. Raises ValueError for low above high, and for bounds, or a
+    distance between them, beyond the range of the dtype.
+    """
     y = _target("uniform", shape, dtype)
     _core.uniform(y, low, high, *stream.take(y.size, y.itemsize))
     return y
 
 
 def normal(shape: Sequence[int] | int, mean: float = 0.0, std: float = 1.0, dtype: Any = np.float32) -> Array:
-    """A plain array of normal numbers with the given mean and standard deviation."""
+    """A plain array of normal numbers with the given mean and standard deviation.
+
+    Raises ValueError for a negative deviation and for parameters beyond the range of the dtype.
+    """
     y = _target("normal", shape, dtype)
     _core.normal(y, mean, std, *stream.take(y.size, y.itemsize))
     return y
