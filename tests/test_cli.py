@@ -44,7 +44,8 @@ def same_threads():
 
 
 def test_registry_lists_oldest_first_and_suggests():
-    assert models.names()[:3] == ["perceptron", "mlp", "lenet5"]
+    years = [models.info(name).year for name in models.names()]
+    assert years == sorted(years) and models.names()[0] == "perceptron" and len(years) >= 7
     assert models.info("lenet5").year == 1998 and "LeCun" in models.info("lenet5").paper
     with pytest.raises(models.UnknownModelError, match="did you mean 'lenet5'"):
         models.info("lenet")
@@ -58,6 +59,10 @@ def test_registry_lists_oldest_first_and_suggests():
         ("perceptron", {}, 650),
         ("mlp", {}, 64 * 128 + 128 + 128 * 10 + 10),
         ("mlp", {"hidden": (32, 16), "classes": 3, "input_shape": (5,)}, 6 * 32 + 33 * 16 + 17 * 3),
+        ("softmax_regression", {}, 650),
+        ("partial_mlp", {}, 128 * 16 + 128 + 128 * 10 + 10),
+        ("maxout", {}, 65 * 64 * 3 + 65 * 10),
+        ("polynomial", {"hidden": (9, 5)}, 6 * 9 + 6 * 5 + 6 * 10),
         ("lenet5", {}, 61_706),
         ("lenet5", {"activation": "tanh", "pool": "avg"}, 61_706),
     ],

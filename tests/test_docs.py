@@ -56,6 +56,10 @@ EXAMPLES = {
     "train_digits.py": (["--epochs", "1"], "the loaded network gives the same bytes: True"),
     "fast_ops.py": (["--size", "96", "--repeat", "1"], "pixels on the outline"),
     "own_loop.py": ([], "0 xor 1 -> 0.9"),
+    "neurons.py": (["--out", "neurons.png"], "xor  error correction  did not converge in 100 passes"),
+    "bias_variance.py": (["--repeats", "20", "--out", "plots"], "least expected error: degree 2"),
+    "vanishing_gradients.py": (["--depth", "6", "--epochs", "1"], "ReLU, He x 3 (exploding)"),
+    "loss_landscape.py": (["--out", "plots"], "saddle, exact gradient: ends at (0.0000, 0.0000)"),
 }
 
 

@@ -94,7 +94,8 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--data",
         default="digits",
-        help="'digits', or a path: folder of IDX, CIFAR or class subfolders, .csv, .npz (default: digits)",
+        help="'digits', generated points ('moons', 'circles', 'spirals', 'blobs', 'xor'), or a path: folder of IDX, "
+        "CIFAR or class subfolders, .csv, .npz (default: digits)",
     )
     train.add_argument("--label", default="label", help="label column of a .csv, name or number (default: label)")
     train.add_argument("--size", type=_size, help="ROWSxCOLUMNS to bring pictures to")

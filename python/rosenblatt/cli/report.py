@@ -100,7 +100,7 @@ def _page(
     model: Any,
 ) -> Run:
     """The report's content, from what a run folder holds and the network's answers on the test set."""
-    from ..viz import Run
+    from ..viz import Run, decision_boundary
 
     entry = models.info(config["model"])
     loss, accuracy, scores = measured
@@ -121,6 +121,11 @@ def _page(
         figures["parameters"] = f"{config['parameters']:,}"
     if isinstance(result.get("seconds"), (int, float)):
         figures["training time"] = duration(result["seconds"])
+    boundary = None
+    if test.x.shape[1:] == (2,):
+        boundary = decision_boundary(
+            lambda points: np.asarray(model.predict(entry.prepare(points))).argmax(axis=1), test.x, test.y, test.classes
+        )
     return Run(
         title=f"{entry.name} on {test.name}",
         subtitle=entry.paper,
@@ -137,6 +142,7 @@ def _page(
         filters_title=filters_title,
         environment=str(config.get("environment", "")),
         interrupted=bool(config.get("interrupted")),
+        boundary=boundary,
     )
 
 
@@ -171,7 +177,7 @@ def report(options: argparse.Namespace) -> int:
         isinstance(size, list) and len(size) == 2 and all(type(v) is int and 0 < v < 2**16 for v in size)
     ):
         raise UsageError(f"{folder / runs.CONFIG}: damaged: expected two positive integers as 'size', found {size!r}")
-    if source != "digits" and not Path(source).exists():
+    if source not in data.NAMED and not Path(source).exists():
         raise UsageError(f"{source}: the data of the run is not there any more; give its new place with --data")
     label = given.get("label", "label")
     pair = None if size is None else (int(size[0]), int(size[1]))

@@ -112,7 +112,7 @@ def _begin_checkpoints(folder: Path, options: argparse.Namespace) -> None:
     """Write the options that `--resume` needs; checkpoints of an earlier run in the folder are removed."""
     if (folder / CHECKPOINTS).exists():
         shutil.rmtree(folder / CHECKPOINTS)
-    where = {} if options.data == "digits" else {"data": str(Path(options.data).resolve())}
+    where = {} if options.data in data.NAMED else {"data": str(Path(options.data).resolve())}
     if options.tensorboard is not None:
         where["tensorboard"] = str(Path(options.tensorboard).resolve())
     runs.write_json(folder / RESUME, {"command": _command(argparse.Namespace(**{**vars(options), **where}))})
@@ -235,7 +235,7 @@ def train(options: argparse.Namespace) -> int:
         "data_shape": list(data_shape),
         "input_shape": list(input_shape),
         "parameters": count,
-        "data": train_set.name if options.data == "digits" else str(Path(options.data).resolve()),
+        "data": train_set.name if options.data in data.NAMED else str(Path(options.data).resolve()),
         "train_samples": len(train_set),
         **({} if held is None else {"validation_samples": len(held)}),
         "test_samples": len(test_set),
@@ -322,7 +322,7 @@ def _command(options: argparse.Namespace) -> list[str]:
             words.append("--augment" if value else "--no-augment")
         elif value is True:
             words.append(flag)
-        elif key == "label" and options.data == "digits":
+        elif key == "label" and options.data in data.NAMED:
             continue
         elif key == "size":
             words += [flag, f"{value[0]}x{value[1]}"]

@@ -17,7 +17,7 @@ from .dataset import DataError, Dataset
 from .folders import image_folder, load_image
 from .formats import load_cifar10, load_cifar100, load_idx, load_mnist_idx
 from .signals import load_text, load_wav
-from .sources import load
+from .sources import NAMED, load
 from .tables import load_array, load_csv, load_npz
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _LAZY = ("audio", "generate", "images", "text", "transforms")
 
 __all__ = [
+    "NAMED",
     "Affine",
     "DataError",
     "Dataset",

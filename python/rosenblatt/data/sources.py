@@ -12,11 +12,15 @@ from .folders import image_folder
 from .formats import load_cifar10, load_cifar100, load_mnist_idx
 from .tables import load_csv, load_npz
 
-__all__ = ["load"]
+__all__ = ["NAMED", "load"]
+
+GENERATED = ("blobs", "circles", "moons", "spirals", "xor")  # points in the plane: 500 to train, 500 to test
+NAMED = ("digits", *GENERATED)  # sources that are no paths
 
 _KINDS = (
-    "'digits', a folder of MNIST IDX files, a folder of CIFAR-10 or CIFAR-100 binary files, a .csv with a column "
-    "'label', an .npz with arrays x and y, or a folder with one subfolder of pictures per class"
+    "'digits', generated points ('blobs', 'circles', 'moons', 'spirals', 'xor'), a folder of MNIST IDX files, a folder "
+    "of CIFAR-10 or CIFAR-100 binary files, a .csv with a column 'label', an .npz with arrays x and y, or a folder with "
+    "one subfolder of pictures per class"
 )
 
 
@@ -33,9 +37,10 @@ def load(
 ) -> tuple[Dataset, Dataset]:
     """(train, test) from a name or a path; the format is told from what is there.
 
-    "digits" is split into its halves; IDX and CIFAR folders have their own test files; a folder with `train` and
-    `test` subfolders of class folders is used as it is; everything else gives every fifth sample of each class to
-    the test set (`Dataset.hold_out`). `size` and `grayscale` concern pictures, `label` CSV files.
+    "digits" is split into its halves; the other names of NAMED are functions of `data.generate` and give 500 points to
+    train (seed 0) and 500 others to test (seed 1); IDX and CIFAR folders have their own test files; a folder with
+    `train` and `test` subfolders of class folders is used as it is; everything else gives every fifth sample of each
+    class to the test set (`Dataset.hold_out`). `size` and `grayscale` concern pictures, `label` CSV files.
 
     Raises
     ------
@@ -44,6 +49,11 @@ def load(
     """
     if source == "digits":
         return digits(split=True)
+    if source in GENERATED:
+        from . import generate  # the command line does without it otherwise
+
+        make = getattr(generate, str(source))
+        return make(seed=0), make(seed=1)
     path = Path(source)
     if not path.exists():
         raise DataError(f"{path}: not found. Expected {_KINDS}")

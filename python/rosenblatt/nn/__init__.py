@@ -115,6 +115,7 @@ from .pooling import (
     Subsampling,
 )
 from .tasks import Task, for_task
+from .units import Maxout, PartialLinear, PolynomialUnits
 
 __all__ = [
     "L1",
@@ -185,12 +186,15 @@ __all__ = [
     "MaxUnpool1d",
     "MaxUnpool2d",
     "MaxUnpool3d",
+    "Maxout",
     "MinPool1d",
     "MinPool2d",
     "MinPool3d",
     "Module",
+    "PartialLinear",
     "Penalty",
     "PerceptronLoss",
+    "PolynomialUnits",
     "RMSELoss",
     "ReLU",
     "ReflectionPad1d",

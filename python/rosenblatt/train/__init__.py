@@ -4,6 +4,7 @@ from .callbacks import Callback, History, LearningRateSchedule
 from .ensemble import Ensemble
 from .fit import NonFiniteError, evaluate, fit, predict
 from .histograms import HistogramRecord, Histograms
+from .landscape import Descent, StationaryPoint, descend, hessian, stationary_point
 from .loader import Loader
 from .monitors import (
     CSVLogger,
@@ -33,9 +34,10 @@ from .tuning import (
 )
 
 __all__ = [
-    "CSVLogger", "Callback", "EarlyStopping", "Ensemble", "HistogramRecord", "Histograms", "History", "LambdaCallback",
-    "LayerProfile", "LayerRow", "LearningRateSchedule", "LearningRateScheduler", "Loader", "ModelCheckpoint",
-    "NonFiniteError", "OpProfile", "Profile", "Progress", "RateRange", "ReduceLROnPlateau", "StopWhen", "Summary",
-    "TensorBoard", "TerminateOnNaN", "Trainer", "Trial", "cross_validate", "evaluate", "fit", "grid", "k_fold",
-    "learning_rate_range", "predict", "profile", "random_choices", "search", "successive_halving", "summary",
+    "CSVLogger", "Callback", "Descent", "EarlyStopping", "Ensemble", "HistogramRecord", "Histograms", "History",
+    "LambdaCallback", "LayerProfile", "LayerRow", "LearningRateSchedule", "LearningRateScheduler", "Loader",
+    "ModelCheckpoint", "NonFiniteError", "OpProfile", "Profile", "Progress", "RateRange", "ReduceLROnPlateau",
+    "StationaryPoint", "StopWhen", "Summary", "TensorBoard", "TerminateOnNaN", "Trainer", "Trial", "cross_validate",
+    "descend", "evaluate", "fit", "grid", "hessian", "k_fold", "learning_rate_range", "predict", "profile",
+    "random_choices", "search", "stationary_point", "successive_halving", "summary",
 ]

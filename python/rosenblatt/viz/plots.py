@@ -19,7 +19,9 @@ from ..tensor import Tensor
 __all__ = [
     "activation_curves",
     "capacity_curve",
+    "decision_boundary",
     "error_surface",
+    "fitted_curves",
     "hidden_activities",
     "image_grid",
     "training_curves",
@@ -128,6 +130,64 @@ def capacity_curve(sizes: Any, training: Any, validation: Any, label: str = "err
     axes.set(xlabel="capacity")
     axes.set_ylabel(label, parse_math=False)
     axes.legend()
+    return figure
+
+
+def decision_boundary(
+    predict: Callable[[Any], Any], x: Any, y: Any, classes: Sequence[str] = (), steps: int = 200, margin: float = 0.15
+) -> Any:
+    """The regions of the plane that a classifier gives to each class, with the samples in their own classes' colours.
+
+    predict : points [M,2] float32 -> labels [M]; x : [N,2]; y : labels [N], integers; classes : their names, by label
+    margin : how far beyond the samples the picture goes, in parts of their range. Raises ValueError for other shapes.
+    """
+    points = np.asarray(x, np.float64)
+    labels = np.asarray(y)
+    if points.ndim != 2 or points.shape[1] != 2 or not len(points) or labels.shape != (len(points),):
+        raise ValueError(
+            f"decision_boundary: expected x [N,2] and y [N], got shapes {list(points.shape)} and {list(labels.shape)}"
+        )
+    low, high = points.min(0), points.max(0)
+    space = margin * np.where(high > low, high - low, 1.0)
+    u, v = (np.linspace(a, b, steps) for a, b in zip(low - space, high + space, strict=True))
+    grid = np.stack(np.meshgrid(u, v), -1).reshape(-1, 2)  # [steps**2,2]
+    regions = np.asarray(predict(grid.astype(np.float32)))
+    if regions.shape != (len(grid),):
+        raise ValueError(f"decision_boundary: expected predict to give [{len(grid)}], got shape {list(regions.shape)}")
+    values = np.unique(np.concatenate([np.unique(labels), np.unique(regions)]))
+    figure = _figure(5.0, 4.4)
+    axes = figure.subplots()
+    colours = require("matplotlib", "demo", "plotting").colormaps["tab10"]
+    shown = np.searchsorted(values, regions).reshape(steps, steps)
+    levels = np.arange(len(values) + 1) - 0.5
+    axes.contourf(u, v, shown, levels=levels, colors=[colours(i % 10) for i in range(len(values))], alpha=0.3)
+    for i, value in enumerate(values):
+        own = points[labels == value]
+        name = classes[int(value)] if 0 <= int(value) < len(classes) else str(value)
+        dots = axes.scatter(own[:, 0], own[:, 1], s=14, color=colours(i % 10), edgecolors="black", linewidths=0.3)
+        dots.set_label(name)
+    axes.set(xlabel="x1", ylabel="x2", xlim=(u[0], u[-1]), ylim=(v[0], v[-1]))
+    if len(values) <= 10:
+        axes.legend(fontsize=8)
+    return figure
+
+
+def fitted_curves(x: Any, y: Any, curves: Mapping[str, Callable[[Any], Any]], margin: float = 0.05) -> Any:
+    """Samples x [N], y [N] and, in a panel of its own for each, functions of x [M] -> [M] fitted to them."""
+    a = _curve("fitted_curves", "x", np.asarray(x).reshape(-1))
+    b = _curve("fitted_curves", "y", np.asarray(y).reshape(-1), len(a))
+    if not curves or not len(a):
+        raise ValueError(f"fitted_curves: expected samples and curves, got {len(a)} and {len(curves)}")
+    space = margin * (float(a.max() - a.min()) or 1.0)
+    line = np.linspace(float(a.min()) - space, float(a.max()) + space, 400)
+    drawn = {name: _curve("fitted_curves", name, curve(line), 400) for name, curve in curves.items()}
+    figure = _figure(3.4 * len(drawn), 3.0)
+    height = float(b.max() - b.min()) or 1.0
+    for axes, (name, values) in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True):
+        axes.plot(a, b, "o", markersize=4)
+        axes.plot(line, values)
+        axes.set(xlabel="x", ylabel="y", ylim=(float(b.min()) - 0.3 * height, float(b.max()) + 0.3 * height))
+        axes.set_title(name, parse_math=False)
     return figure
 
 

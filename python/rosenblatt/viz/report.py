@@ -90,6 +90,7 @@ class Run:
     environment : versions and machine, as text.
     records : norms and histograms of the layers, as `train.Histograms` keeps them.
     interrupted : whether training was stopped early by hand.
+    boundary : `viz.decision_boundary` of the network, for data in the plane, or None.
     """
 
     title: str
@@ -109,6 +110,7 @@ class Run:
     interrupted: bool = False
     notes: Sequence[str] = field(default_factory=tuple)
     records: Sequence[HistogramRecord] = field(default_factory=tuple)
+    boundary: Any = None
 
 
 def confusion_matrix(y_true: Array, y_predicted: Array, classes: int) -> npt.NDArray[np.int64]:
@@ -229,6 +231,13 @@ def _layers(run: Run) -> str:
     return f'<h2>Layers</h2><p class="dim">{note}</p>{drawn}'
 
 
+def _boundary(run: Run) -> str:
+    if run.boundary is None:
+        return ""
+    title = "Decision boundary"
+    return f'<h2>{title}</h2><figure class="wide"><img alt="{title}" src="{figure_uri(run.boundary)}"></figure>'
+
+
 def _mistakes(run: Run, predicted: Array, losses: Array) -> str:
     wrong = np.flatnonzero(predicted != run.y)
     if len(wrong) == 0:
@@ -280,6 +289,7 @@ def render(run: Run) -> str:
     cards = "".join(f"<div><b>{escape(v)}</b><span>{escape(label)}</span></div>" for label, v in run.figures.items())
     parts.append(f'<div class="figures">{cards}</div>' if cards else "")
     parts.append(_curves(run))
+    parts.append(_boundary(run))
     if n:
         predicted = run.scores.argmax(axis=1)
         counts = confusion_matrix(run.y, predicted, k)
