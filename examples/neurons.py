@@ -21,7 +21,8 @@ def main() -> None:
     print("McCulloch-Pitts units, inputs -> output")
     for name in ("and", "or", "not", "nor", "x1_and_not_x2"):
         unit = models.mcculloch_pitts_gate(name)
-        rows = "  ".join(f"{''.join(f'{v:.0f}' for v in row[:-1])} -> {row[-1]:.0f}" for row in models.truth_table(unit))
+        table = models.truth_table(unit).astype(int)
+        rows = "  ".join(f"{''.join(map(str, row[:-1]))} -> {row[-1]}" for row in table)
         print(f"  {name:<13} threshold {unit.threshold:g}, inhibitory {unit.inhibitory}:  {rows}")
     try:
         models.mcculloch_pitts_gate("nand")

@@ -10,6 +10,7 @@ gradients and a limit on the weights. `--out` draws norms and histograms per lay
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 import rosenblatt as rb
@@ -32,9 +33,7 @@ CASES = {  # name: activation, initialiser, options of the optimiser
 def network(name: str, depth: int) -> nn.Sequential:
     activation, start, _ = CASES[name]
     sizes = [64] + [WIDTH] * depth
-    layers = [
-        nn.Linear(a, b, activation=activation, weight_init=start) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-    ]
+    layers = [nn.Linear(a, b, activation=activation, weight_init=start) for a, b in itertools.pairwise(sizes)]
     model = nn.Sequential(nn.Flatten(), *layers, nn.Linear(WIDTH, 10))
     if "x 3" in name:
         for p in model.parameters():

@@ -39,7 +39,7 @@ def test_gates_of_one_unit(form, name):
 
 
 def test_nand_is_weighted_only_and_xor_is_neither():
-    """Every absolute unit of two inputs is tried: NAND, XOR and XNOR are not among them; nor XOR among weighted ones."""
+    """Every absolute unit of two inputs is tried: no NAND, XOR or XNOR among them; no XOR among weighted ones."""
     nand = models.mcculloch_pitts_gate("nand", "weighted")
     assert (nand.weights.tolist(), nand.threshold) == ([-1, -1], -1)
     found = set()
@@ -133,7 +133,7 @@ def test_error_correction_by_hand(strict, low):
 
 
 def test_strict_and_reached_thresholds_differ_at_zero():
-    """From zero weights every net input is 0: a unit that fires at >= corrects the zeros, one that fires at > the ones."""
+    """From zero weights every net input is 0: with >= the samples labelled 0 are wrong, with > those labelled 1."""
     reached = models.error_correction([[1.0], [2.0]], [0, 0], max_epochs=1, shuffle=False)
     assert reached.updates == 1
     assert models.error_correction([[1.0], [2.0]], [0, 0], strict=True, max_epochs=1).updates == 0

@@ -296,7 +296,8 @@ def test_sigmoid_neuron_follows_c2():
 def test_logistic_network_and_refusals():
     x, y = two_classes(2)
     net = models.logistic_regression(5)
-    net.fit(x, y, epochs=300, batch_size=120, task="binary", optimizer=optim.Adam(net.parameters(), 0.05), progress=False)
+    optimizer = optim.Adam(net.parameters(), 0.05)
+    net.fit(x, y, epochs=300, batch_size=120, task="binary", optimizer=optimizer, progress=False)
     exact = models.fit_logistic(x, y)
     assert np.abs(net.state_dict()["0.weight"][0] - exact.weights).max() < 0.05
     separable = models.fit_logistic([[-1.0], [1.0]], [0, 1], max_iterations=5)

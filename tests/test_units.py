@@ -158,7 +158,7 @@ def test_polynomial_units_by_hand():
 
 @pytest.mark.quick
 def test_stacked_polynomial_units_are_polynomials_of_degree_four():
-    """Along a line the output of two layers is a polynomial of degree 4: its fifth differences vanish, not its fourth."""
+    """Along a line two layers give a polynomial of degree 4: its fifth differences vanish, its fourth do not."""
     model = models.polynomial(input_shape=(3,), classes=2, hidden=(6, 4))
     rng = np.random.default_rng(3)
     as_float64(model, rng)
@@ -169,7 +169,7 @@ def test_stacked_polynomial_units_are_polynomials_of_degree_four():
 
 @pytest.mark.parametrize("name", ["maxout", "polynomial", "partial_mlp", "mlp"])
 def test_two_moons(name):
-    """500 points to train, 500 others to test, three seeds each at 0.97 or more; without the units' nonlinearity not."""
+    """500 points to train, 500 others to test, three seeds each at 0.97 or more; linear units stay below."""
     train, test = data.load("moons")
     recipe = models.info(name).recipe
     for seed in range(3):
@@ -212,7 +212,7 @@ def test_mlp_of_any_depth_and_activation(hidden, activation):
 
 @pytest.mark.quick
 def test_two_path_chain_rule():
-    """C:4b: in a 4-3-2-1 network a first-layer weight reaches the output by two paths, and its derivative is their sum."""
+    """C:4b: in a 4-3-2-1 network a first-layer weight reaches the output by two paths; its derivative is the sum."""
     rng = np.random.default_rng(4)
     sizes = [4, 3, 2, 1]
     net = nn.Sequential(*[nn.Linear(a, b, activation="sigmoid") for a, b in itertools.pairwise(sizes)])
@@ -256,8 +256,8 @@ def n3(seed, hidden, epochs):
 
 def test_n3_needs_a_hidden_layer():
     """A:N3: three groups, two sigmoid outputs; output 1 is not linearly separable, so one layer gets at most 5 of 6."""
-    assert n3(0, (4,), 8000) == 6
-    assert n3(0, (), 2000) < 6
+    assert n3(0, (4,), 5000) == 6
+    assert n3(0, (), 1000) < 6
 
 
 @pytest.mark.long

@@ -33,6 +33,7 @@ MODULES = {
     "rosenblatt.distributed": "Several processes: `mpiexec -n K rosenblatt train ...`.",
     "rosenblatt.data.generate": "Generated data sets.",
     "rosenblatt.models": "Networks by name.",
+    "rosenblatt.estimators": "Estimators for scikit-learn's tools; importing it needs the extra `sklearn`.",
     "rosenblatt.io": "Weights on disk.",
     "rosenblatt.viz": "Plots and the training report.",
 }

@@ -19,8 +19,8 @@ NAMED = ("digits", *GENERATED)  # sources that are no paths
 
 _KINDS = (
     "'digits', generated points ('blobs', 'circles', 'moons', 'spirals', 'xor'), a folder of MNIST IDX files, a folder "
-    "of CIFAR-10 or CIFAR-100 binary files, a .csv with a column 'label', an .npz with arrays x and y, or a folder with "
-    "one subfolder of pictures per class"
+    "of CIFAR-10 or CIFAR-100 binary files, a .csv with a column 'label', an .npz with arrays x and y, or a folder "
+    "with one subfolder of pictures per class"
 )
 
 

@@ -136,18 +136,19 @@ def learning_curve(
     validation: tuple[Any, Any],
     sizes: Sequence[int],
     *,
-    error: Callable[[Any, Any], float] = empirical_risk,
+    error: Callable[[Any, Any], float] | None = None,
 ) -> LearningCurve:
     """Fits the first n samples for every n of `sizes` and measures the error there and on the validation samples.
 
-    x [N,...], y [N]; error : (predicted, y) -> number. Raises ValueError for sizes that are not in 1 .. N.
+    x [N,...], y [N]; error : (predicted, y) -> number, by default the mean squared error. Raises ValueError for sizes that are not in 1 .. N.
     """
     a, t = np.asarray(x), np.asarray(y)
+    measure = empirical_risk if error is None else error
     if len(a) != len(t) or not sizes or any(not 1 <= n <= len(a) for n in sizes):
         raise ValueError(f"learning_curve: expected sizes in 1 .. {len(a)}, got {list(sizes)}")
     pairs = []
     for n in sizes:
         predict = fit(a[:n], t[:n])
-        pairs.append((error(predict(a[:n]), t[:n]), error(predict(validation[0]), validation[1])))
+        pairs.append((measure(predict(a[:n]), t[:n]), measure(predict(validation[0]), validation[1])))
     found = np.array(pairs, np.float64)  # [S,2]
     return LearningCurve(np.array(sizes), found[:, 0], found[:, 1])

@@ -55,7 +55,7 @@ def logistic_regression(features: int) -> Sequential:
     year=1990,
     paper="J. S. Bridle, Probabilistic interpretation of feedforward classification network outputs, "
     "Neurocomputing, 1990",
-    what="one layer of linear units with a softmax, one per class: logistic regression for several classes",
+    what="one linear layer and a softmax: logistic regression for several classes",
     recipe=Recipe(epochs=300, batch_size=32, optimizer="adam", lr=3e-2, weight_decay=1e-3),
 )
 def softmax_regression(*, input_shape: Sequence[int] = (8, 8, 1), classes: int = 10) -> Sequential:

@@ -52,7 +52,7 @@ def maxout(
     year=1971,
     paper="A. G. Ivakhnenko, Polynomial theory of complex systems, IEEE Trans. Systems, Man, and Cybernetics 1(4), "
     "1971",
-    what="two layers of units that are quadratic in two inputs each, and a linear output: a polynomial of degree 4",
+    what="two layers of units quadratic in two inputs each, and a linear output: degree 4",
     recipe=Recipe(epochs=120, batch_size=32, optimizer="adam", lr=3e-3),
 )
 def polynomial(
