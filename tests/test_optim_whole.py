@@ -9,7 +9,7 @@ import pytest
 import reference as ref
 
 import rosenblatt as rb
-from rosenblatt import Parameter, optim
+from rosenblatt import Parameter, nn, optim
 
 pytestmark = pytest.mark.quick
 
@@ -200,3 +200,19 @@ def test_whole_vector_needs_a_closure():
             kind([Parameter([1.0])]).step()
     with pytest.raises(TypeError, match="LBFGS: the closure must return the loss, got None"):
         optim.LBFGS([Parameter([1.0])]).step(lambda: None)
+
+
+def test_line_searches_see_the_penalty():
+    """Ridge regression by L-BFGS and conjugate gradient: the loss they compare must be the one they differentiate."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((50, 4))
+    y = x @ np.array([[1.0], [2], [3], [4]]) + 0.1
+    wanted = np.linalg.solve(x.T @ x / 50 + 5.0 * np.eye(4), x.T @ y / 50).T
+    for make in (optim.LBFGS, optim.ConjugateGradient):
+        model = nn.Linear(4, 1, bias=False).astype(np.float64)
+        history = model.fit(
+            x, y, epochs=3, batch_size=50, optimizer=make(model.parameters(), max_iter=30), penalty=nn.L2(5.0),
+            progress=False, seed=0,
+        )
+        assert np.allclose(model.weight.data, wanted, atol=1e-7)
+        assert np.isclose(history.last("loss"), ((x @ wanted.T - y) ** 2).mean())  # logged without the penalty

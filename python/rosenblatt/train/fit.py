@@ -440,11 +440,12 @@ def _gradients(
 
     `each` is the loss without reduction, for weights; `checked` the run whose numbers must be finite. In a job of
     several processes two more arrays [] follow, this process's share in the batch's weight and in its examples: the
-    loss counts by the first, the penalty by the second.
+    loss counts by the first, the penalty by the second. What was differentiated is appended to `objective`.
     """
 
     def gradients(
-        xb: Array, yb: Array, wb: Array | None, share: Array | None = None, part: Array | None = None
+        xb: Array, yb: Array, wb: Array | None, share: Array | None = None, part: Array | None = None,
+        objective: list[Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         optimizer.zero_grad()
         out = model(wrap(xb))
@@ -453,6 +454,8 @@ def _gradients(
         if penalty is not None:
             extra = penalty(model)
             total = ops.add(total, extra if part is None else ops.mul(extra, part))
+        if objective is not None:
+            objective.append(total)
         if is_grad_enabled():  # a search that compares losses asks for no gradients
             total.backward()
         if checked is not None:
@@ -477,10 +480,11 @@ def _training_step(optimizer: Optimizer, gradients: Step) -> Step:
         results: list[tuple[Tensor, Tensor]] = []
 
         def closure() -> Tensor:
-            result = gradients(xb, yb, wb)
+            objective: list[Tensor] = []  # with the penalty, whose gradient the search follows
+            result = gradients(xb, yb, wb, objective=objective)
             if not results:
                 results.append(result)
-            return result[0]
+            return objective[0]
 
         optimizer.step(closure)
         return results[0]
