@@ -1,6 +1,7 @@
 """Layers, losses, penalties, noise, initialisers and what a task needs."""
 
 from . import init
+from .coding import BatchStandardize, BlockMasking, DropConnect, GaussianCode, KSparse, LeakyReLU, Unflatten
 from .convolution import (
     LENET_C3,
     CircularPad1d,
@@ -135,6 +136,8 @@ __all__ = [
     "AvgPool3d",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchStandardize",
+    "BlockMasking",
     "CategoricalCrossEntropyLoss",
     "CircularPad1d",
     "CircularPad2d",
@@ -150,10 +153,12 @@ __all__ = [
     "CosineLoss",
     "CrossEntropyLoss",
     "DetectionLoss",
+    "DropConnect",
     "Dropout",
     "ElasticNet",
     "Flatten",
     "FocalLoss",
+    "GaussianCode",
     "GaussianNoise",
     "GlobalAvgPool1d",
     "GlobalAvgPool2d",
@@ -168,9 +173,11 @@ __all__ = [
     "HuberLoss",
     "Identity",
     "KLDivLoss",
+    "KSparse",
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "LeakyReLU",
     "Linear",
     "LocallyConnected1d",
     "LocallyConnected2d",
@@ -215,6 +222,7 @@ __all__ = [
     "Tanh",
     "Task",
     "TiledConv2d",
+    "Unflatten",
     "Upsample",
     "WeightDecay",
     "WeightNoise",
