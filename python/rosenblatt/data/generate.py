@@ -26,6 +26,7 @@ __all__ = [
     "moons",
     "moving_shapes",
     "polynomial",
+    "ratings",
     "scenes",
     "skeletons",
     "sounds",
@@ -271,3 +272,23 @@ def skeletons(n: int = 120, frames: int = 24, noise: float = 0.01, seed: int = 0
     x = x * rng.uniform(0.8, 1.2, (n, 1, 1, 1)) + rng.uniform(-0.3, 0.3, (n, 1, 1, 2))
     x = x + number("skeletons", "noise", noise, 0) * rng.standard_normal(x.shape)
     return Dataset(x.astype(np.float32), y, ACTIONS, "skeletons")
+
+
+def ratings(
+    users: int = 400, items: int = 40, tastes: int = 3, blank: float = 0.6, noise: float = 0.05, seed: int = 0
+) -> Array:
+    """Ratings float32 [users,items] in [0, 1], in steps of a quarter (one to five stars), NaN where blank.
+
+    A rating is the logistic function of an item's quality plus the product of the user's and the item's `tastes`
+    numbers, with normal noise of deviation `noise`, rounded. A share `blank` is missing at random; every user and
+    item keeps at least one. Raises ValueError for sizes below 1 and a share outside [0, 1].
+    """
+    n, rng = _rng("ratings", users, seed)
+    m, d = whole("ratings", "items", items, 1), whole("ratings", "tastes", tastes, 1)
+    liked = rng.standard_normal((n, d)) @ rng.standard_normal((d, m)) / np.sqrt(d) * 1.5 + 0.7 * rng.standard_normal(m)
+    value = 1 / (1 + np.exp(-liked)) + number("ratings", "noise", noise, 0) * rng.standard_normal((n, m))
+    stars = np.round(np.clip(value, 0, 1) * 4) / 4  # [n,m]
+    known = rng.random((n, m)) >= number("ratings", "blank", blank, 0, 1)
+    known[np.arange(n), rng.integers(0, m, n)] = True
+    known[rng.integers(0, n, m), np.arange(m)] = True
+    return np.where(known, stars, np.nan).astype(np.float32)
