@@ -35,10 +35,13 @@ class Run:
         self.model = model()
         self.optimizer = OPTIMIZERS[optimizer](self.model.parameters())
         rb.manual_seed(8)
+        penalty = nn.ActivityPenalty()
 
         def step(x, y):
             self.optimizer.zero_grad()
             value = loss(self.model(rb.Tensor(x)), y)
+            if isinstance(self.model, models.Autoencoder):
+                value = ops.add(value, penalty(self.model))
             value.backward()
             self.optimizer.step()
             return value
@@ -82,5 +85,7 @@ def network(name):
     shape = (32, 32, 1) if name == "lenet5" else (8, 8, 1)
     options = {} if name == "lenet5" else {"input_shape": shape}
     kind = model_info.recipe.loss
-    loss = nn.PerceptronLoss() if kind == "perceptron" else nn.CrossEntropyLoss()
+    loss = {"perceptron": nn.PerceptronLoss, "reconstruction": nn.MSELoss, "elbo": nn.BCELoss}.get(
+        kind, nn.CrossEntropyLoss
+    )()
     return (lambda: models.build(name, **options)), shape, loss

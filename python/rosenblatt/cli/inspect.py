@@ -51,6 +51,7 @@ def _print_model(name: str) -> None:
     print(
         f"recipe: {recipe.epochs} epochs, batch {recipe.batch_size}, {recipe.optimizer} at {recipe.lr:g} "
         f"({recipe.schedule}), {recipe.loss.replace('_', ' ')}"
+        + (f", after {recipe.pretrain_epochs} epochs for each pair of layers" if recipe.pretrain_epochs else "")
         + (f", {entry.augmentation(_DIGITS)}" if recipe.augment else "")
     )
     if entry.needs:

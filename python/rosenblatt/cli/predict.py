@@ -94,6 +94,13 @@ def predict(options: argparse.Namespace) -> int:
         names += labels
         truth += [int(t) for t in true]
     outputs = np.asarray(model.predict(entry.prepare(np.concatenate(parts))))  # [N,K]
+    if entry.recipe.reconstructs:
+        x = entry.prepare(np.concatenate(parts))
+        errors = ((outputs.astype(np.float64) - x) ** 2).reshape(len(x), -1).mean(1)
+        width = max(len(n) for n in names)
+        for name, error in zip(names, errors, strict=True):
+            print(f"{name:<{width}}  squared error of the reconstruction {error:.6f}")
+        return 0
     perceptron = entry.recipe.loss == "perceptron"
     scores = outputs
     if not perceptron:

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import data, models
+from .. import data, models, nn
 from ..data import Dataset
-from ..models import ModelInfo
+from ..models import ModelInfo, Recipe
+from ..nn.losses import Loss
+from ..train.fit import mean_loss
 from . import runs
 from .main import UsageError
+from .pictures import pictures
 
 if TYPE_CHECKING:
     from ..viz import Run
 
-__all__ = ["duration", "load_data", "measure", "report", "write"]
+__all__ = ["duration", "load_data", "loss_of", "measure", "outcome", "report", "write"]
 
 Array = npt.NDArray[Any]
 
@@ -40,7 +43,7 @@ def load_data(
     train, test = data.load(source, size=size, grayscale=grey, label=label)
     if len(train) == 0 or len(test) == 0:
         raise UsageError(f"--data {source}: {len(train)} training and {len(test)} test samples: too few")
-    if len(train.classes) < 2:
+    if len(train.classes) < 2 and not entry.recipe.reconstructs:
         raise UsageError(f"--data {source}: at least two classes are needed, found {len(train.classes)}")
     if entry.image is not None and (train.x.ndim != 4 or train.x.shape[3] not in (1, 3)):
         raise UsageError(
@@ -57,13 +60,35 @@ def _scores(outputs: Array, entry: ModelInfo) -> Array:
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
+def loss_of(recipe: Recipe) -> Loss:
+    """The loss that the recipe names."""
+    losses: dict[str, type[Loss]] = {
+        "perceptron": nn.PerceptronLoss, "reconstruction": nn.MSELoss, "elbo": nn.BCELoss,
+        "cross_entropy": nn.CrossEntropyLoss,
+    }
+    return losses[recipe.loss]()
+
+
+def outcome(entry: ModelInfo, measured: tuple[float, float, Array], samples: int) -> str:
+    """The test result in words."""
+    loss, accuracy, _ = measured
+    if entry.recipe.loss == "elbo":
+        return f"test reconstruction: cross-entropy {loss:.5f} nats per value ({samples} samples)"
+    if entry.recipe.reconstructs:
+        return f"test reconstruction: squared error {loss:.6f} per value ({samples} samples)"
+    return f"test accuracy {accuracy:.4f} ({round(accuracy * samples)} of {samples}), loss {loss:.4f}"
+
+
 def measure(model: Any, x: Array, y: Array, entry: ModelInfo) -> tuple[float, float, Array]:
     """(mean loss, accuracy, scores [N,K]) of the model on prepared samples.
 
     The loss is the cross-entropy; for threshold units it is the perceptron criterion, the mean over samples of the
-    net inputs' distance to the right side of the threshold.
+    net inputs' distance to the right side of the threshold. For a network that gives back its input it is the recipe's
+    loss per value, without penalties; there is no accuracy (NaN) and the scores are the reconstructions [N,...].
     """
     outputs = np.asarray(model.predict(x))
+    if entry.recipe.reconstructs:
+        return mean_loss(loss_of(entry.recipe), outputs, x), math.nan, outputs
     scores = _scores(outputs, entry)
     if entry.recipe.loss == "perceptron":
         wrong_side = np.where(np.arange(outputs.shape[1]) == y[:, None], -outputs, outputs)  # [N,K]
@@ -116,7 +141,9 @@ def _page(
     }
     if isinstance(config.get("command"), list):
         shown["command"] = " ".join(map(str, config["command"]))
-    figures = {"test accuracy": f"{100 * accuracy:.2f} %", "test loss": f"{loss:.4f}"}
+    reconstructs = entry.recipe.reconstructs
+    figures = {} if reconstructs else {"test accuracy": f"{100 * accuracy:.2f} %"}
+    figures["test loss"] = f"{loss:.6f}" if reconstructs else f"{loss:.4f}"
     if isinstance(config.get("parameters"), int):
         figures["parameters"] = f"{config['parameters']:,}"
     if isinstance(result.get("seconds"), (int, float)):
@@ -133,11 +160,12 @@ def _page(
         figures=figures,
         epochs=history["epoch"],
         history={k: v for k, v in history.items() if k != "epoch"},
-        y=test.y,
-        scores=scores,
+        y=test.y[:0] if reconstructs else test.y,
+        scores=np.zeros((0, len(test.classes))) if reconstructs else scores,
+        pictures=pictures(model, entry, test, scores) if reconstructs else (),
         score_kind="net input" if entry.recipe.loss == "perceptron" else "probability",
         classes=test.classes,
-        x=test.x if test.x.ndim == 4 else None,
+        x=test.x if test.x.ndim == 4 and not reconstructs else None,
         filters=filters,
         filters_title=filters_title,
         environment=str(config.get("environment", "")),
@@ -191,5 +219,8 @@ def report(options: argparse.Namespace) -> int:
         )
     measured = measure(model, entry.prepare(test.x), test.y, entry)
     write(folder, config, history, test, measured, model)
-    print(f"test accuracy {measured[1]:.4f}, loss {measured[0]:.4f}; report: {folder / runs.REPORT}")
+    said = outcome(entry, measured, len(test)) if entry.recipe.reconstructs else (
+        f"test accuracy {measured[1]:.4f}, loss {measured[0]:.4f}"
+    )
+    print(f"{said}; report: {folder / runs.REPORT}")
     return 0

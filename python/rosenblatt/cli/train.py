@@ -36,7 +36,7 @@ from ..io.extras import MissingExtraError, require
 from ..models import ModelInfo, Recipe
 from . import runs
 from .main import UsageError, _version
-from .report import duration, load_data, measure, write
+from .report import duration, load_data, loss_of, measure, outcome, write
 
 __all__ = ["train"]
 
@@ -44,14 +44,15 @@ __all__ = ["train"]
 class _TestCurve(training.Callback):
     """Loss and accuracy on the test set after every epoch, for the report only: nothing is chosen by them."""
 
-    def __init__(self, evaluate: Any) -> None:
+    def __init__(self, evaluate: Any, classifies: bool) -> None:
         self.evaluate = evaluate
-        self.curves: dict[str, list[float]] = {"test_loss": [], "test_accuracy": []}
+        self.curves: dict[str, list[float]] = {"test_loss": [], **({"test_accuracy": []} if classifies else {})}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         loss, accuracy, _ = self.evaluate()
         self.curves["test_loss"].append(loss)
-        self.curves["test_accuracy"].append(accuracy)
+        if "test_accuracy" in self.curves:
+            self.curves["test_accuracy"].append(accuracy)
 
     def state_dict(self) -> dict[str, Any]:
         return dict(self.curves)
@@ -148,6 +149,11 @@ def train(options: argparse.Namespace) -> int:
     x = entry.channels(train_set.x) if augment else entry.prepare(train_set.x)
     x_test = entry.prepare(test_set.x)
     validation = None if held is None else (entry.prepare(held.x), held.y)
+    y = train_set.y
+    if recipe.reconstructs:
+        if augment is not None:
+            raise UsageError(f"--augment: {entry.name} gives back its input, of which there is no augmented target")
+        y, validation = x, None if validation is None else (validation[0], validation[0])
     resume = options.resume is not None
     group = current()
     leads = group is None or group.leads  # the process that prints and writes files
@@ -164,8 +170,8 @@ def train(options: argparse.Namespace) -> int:
         optimizer = optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
     else:
         optimizer = optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    loss: Any = nn.PerceptronLoss() if recipe.loss == "perceptron" else nn.CrossEntropyLoss()
-    curve = _TestCurve(lambda: measure(model, x_test, test_set.y, entry))
+    loss: Any = loss_of(recipe)
+    curve = _TestCurve(lambda: measure(model, x_test, test_set.y, entry), not recipe.reconstructs)
     with_curve = held is None and not options.no_report
     callbacks: list[training.Callback] = [curve] if with_curve else []
     if recipe.schedule == "cosine":
@@ -173,7 +179,8 @@ def train(options: argparse.Namespace) -> int:
     observed = None
     if options.histograms:  # on a few training samples as they are, without augmentation
         sample = slice(0, _SAMPLE)
-        observed = training.Histograms(entry.prepare(train_set.x[sample]), train_set.y[sample], loss=loss)
+        some = entry.prepare(train_set.x[sample])
+        observed = training.Histograms(some, some if recipe.reconstructs else train_set.y[sample], loss=loss)
     if options.tensorboard is not None:
         callbacks.append(training.TensorBoard(options.tensorboard, histograms=observed))
     elif observed is not None:
@@ -193,13 +200,18 @@ def train(options: argparse.Namespace) -> int:
     try:
         if leads and saving and not resume:
             _begin_checkpoints(folder, options)
+        if recipe.pretrain_epochs and not resume and isinstance(model, models.Autoencoder):
+            models.pretrain(
+                model, x, epochs=recipe.pretrain_epochs, batch_size=recipe.batch_size, lr=recipe.lr, seed=options.seed
+            )
         history = model.fit(
             x,
-            train_set.y,
+            y,
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
             optimizer=optimizer,
             loss=loss,
+            penalty=nn.ActivityPenalty() if recipe.reconstructs else None,
             validation_data=validation,
             augment=augment,
             callbacks=callbacks,
@@ -274,13 +286,11 @@ def train(options: argparse.Namespace) -> int:
     runs.write_json(folder / runs.CONFIG, config)
     measured = measure(model, x_test, test_set.y, entry)
     test_loss, accuracy, _ = measured
-    config["result"].update(test_accuracy=accuracy, test_loss=test_loss)
+    config["result"].update(test_accuracy=None if recipe.reconstructs else accuracy, test_loss=test_loss)
     runs.write_json(folder / runs.CONFIG, config)
-    right = round(accuracy * len(test_set))
     note = f"interrupted after {len(curves['epoch'])} epochs; " if interrupted else ""
     print(
-        f"{note}test accuracy {accuracy:.4f} ({right} of {len(test_set)}), loss {test_loss:.4f}, "
-        f"trained {duration(seconds)}; saved in {folder}",
+        f"{note}{outcome(entry, measured, len(test_set))}, trained {duration(seconds)}; saved in {folder}",
         flush=True,
     )
     if interrupted:

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from .autoencoders import (
+    Autoencoder,
+    autoencoder,
+    compression_autoencoder,
+    contractive_autoencoder,
+    conv_autoencoder,
+    corruption,
+    denoising_autoencoder,
+    linear_autoencoder,
+    overcomplete_autoencoder,
+    pretrain,
+    settle,
+    sparse_autoencoder,
+    stacked_autoencoder,
+)
 from .capacity import BiasVariance, LearningCurve, Memoriser, bias_variance, empirical_risk, learning_curve
 from .lenet import lenet5
-from .logistic import (
-    LogisticFit,
-    fit_logistic,
-    fit_softmax,
-    logistic_regression,
-    sigmoid_neuron,
-    softmax_regression,
-)
+from .logistic import LogisticFit, fit_logistic, fit_softmax, logistic_regression, sigmoid_neuron, softmax_regression
 from .mlp import Activation, mlp, partial_mlp
 from .neurons import McCullochPitts, mcculloch_pitts_gate, truth_table
 from .perceptron import PerceptronRun, dead_zone_rule, error_correction, mistake_bound, perceptron, set_rule
+from .reconstruction import (
+    MaskedMSELoss,
+    anomaly_scores,
+    impute,
+    nearest,
+    rating_autoencoder,
+    rating_inputs,
+    rating_targets,
+)
 from .registry import ModelInfo, Recipe, UnknownModelError, build, info, names, register
 from .regression import (
     LinearFit,
@@ -31,13 +48,17 @@ from .regression import (
     scikit_learn_penalty,
 )
 from .units import maxout, polynomial
+from .variational import VAE, vae
 
 __all__ = [
+    "VAE",
     "Activation",
+    "Autoencoder",
     "BiasVariance",
     "LearningCurve",
     "LinearFit",
     "LogisticFit",
+    "MaskedMSELoss",
     "McCullochPitts",
     "Memoriser",
     "ModelInfo",
@@ -47,9 +68,16 @@ __all__ = [
     "QuadraticFormFit",
     "Recipe",
     "UnknownModelError",
+    "anomaly_scores",
+    "autoencoder",
     "bias_variance",
     "build",
+    "compression_autoencoder",
+    "contractive_autoencoder",
+    "conv_autoencoder",
+    "corruption",
     "dead_zone_rule",
+    "denoising_autoencoder",
     "empirical_risk",
     "error_correction",
     "fit_linear",
@@ -57,9 +85,11 @@ __all__ = [
     "fit_polynomial",
     "fit_quadratic_form",
     "fit_softmax",
+    "impute",
     "info",
     "learning_curve",
     "lenet5",
+    "linear_autoencoder",
     "linear_regression",
     "logistic_regression",
     "maxout",
@@ -67,16 +97,26 @@ __all__ = [
     "mistake_bound",
     "mlp",
     "names",
+    "nearest",
+    "overcomplete_autoencoder",
     "partial_mlp",
     "penalties",
     "perceptron",
     "polynomial",
     "polynomial_regression",
+    "pretrain",
     "quadratic_form",
+    "rating_autoencoder",
+    "rating_inputs",
+    "rating_targets",
     "register",
     "scikit_learn_penalty",
     "set_rule",
+    "settle",
     "sigmoid_neuron",
     "softmax_regression",
+    "sparse_autoencoder",
+    "stacked_autoencoder",
     "truth_table",
+    "vae",
 ]

@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ __all__ = ["ModelInfo", "Recipe", "UnknownModelError", "build", "info", "names",
 
 Array = npt.NDArray[Any]
 Builder = Callable[..., "Module"]
+B = TypeVar("B", bound=Builder)
 
 
 class UnknownModelError(ValueError):
@@ -44,9 +45,11 @@ class Recipe:
     momentum : of SGD.
     weight_decay : the optimiser's decay of the weights.
     schedule : "cosine" falls to zero over the epochs, "constant" stays.
-    loss : "cross_entropy" on logits, or "perceptron" (error correction of threshold units).
+    loss : "cross_entropy" on logits, "perceptron" (error correction of threshold units), "reconstruction" (squared
+        error of the input's reconstruction) or "elbo" (its cross-entropy); the last two add the model's own penalties.
     augment : random maps of the training images, or None.
     keep_best : keep the weights of the epoch with the smallest training loss (never chosen by the test set).
+    pretrain_epochs : passes for each pair of layers before that (`models.pretrain`).
     """
 
     epochs: int
@@ -56,9 +59,15 @@ class Recipe:
     momentum: float = 0.0
     weight_decay: float = 0.0
     schedule: Literal["cosine", "constant"] = "cosine"
-    loss: Literal["cross_entropy", "perceptron"] = "cross_entropy"
+    loss: Literal["cross_entropy", "perceptron", "reconstruction", "elbo"] = "cross_entropy"
     augment: Affine | None = None
     keep_best: bool = True
+    pretrain_epochs: int = 0
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether the target is the input itself, not a label."""
+        return self.loss in ("reconstruction", "elbo")
 
 
 @dataclass(frozen=True)
@@ -149,13 +158,13 @@ def register(
     image: tuple[int, int, int] | None = None,
     fit: float = 1.0,
     needs: tuple[str, ...] = ("demo",),
-) -> Callable[[Builder], Builder]:
+) -> Callable[[B], B]:
     """Decorator that lists a builder under `name`; the arguments are the fields of `ModelInfo`.
 
     Raises ValueError when the name is taken.
     """
 
-    def add(builder: Builder) -> Builder:
+    def add(builder: B) -> B:
         if name in _REGISTRY:
             raise ValueError(f"register: a network named {name!r} exists already")
         _REGISTRY[name] = ModelInfo(name, family, year, paper, what, builder, recipe, image, fit, needs)

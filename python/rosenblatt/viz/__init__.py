@@ -13,7 +13,7 @@ from .plots import (
     training_curves,
 )
 from .report import Run, confusion_matrix, write_report
-from .samples import augmentation_grid
+from .samples import augmentation_grid, latent_plane
 from .training import histogram_map, layer_norms, rate_range_curve
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "hidden_activities",
     "histogram_map",
     "image_grid",
+    "latent_plane",
     "layer_norms",
     "rate_range_curve",
     "training_curves",

@@ -91,6 +91,7 @@ class Run:
     records : norms and histograms of the layers, as `train.Histograms` keeps them.
     interrupted : whether training was stopped early by hand.
     boundary : `viz.decision_boundary` of the network, for data in the plane, or None.
+    pictures : what belongs to one kind of network alone: (heading, explanation, matplotlib Figure).
     """
 
     title: str
@@ -109,6 +110,7 @@ class Run:
     environment: str = ""
     interrupted: bool = False
     notes: Sequence[str] = field(default_factory=tuple)
+    pictures: Sequence[tuple[str, str, Any]] = field(default_factory=tuple)
     records: Sequence[HistogramRecord] = field(default_factory=tuple)
     boundary: Any = None
 
@@ -295,6 +297,11 @@ def render(run: Run) -> str:
         counts = confusion_matrix(run.y, predicted, k)
         parts.append(f'<div class="two">{_confusion(run, counts)}{_per_class(run, counts)}</div>')
         parts.append(_mistakes(run, predicted, _losses(run)))
+    for title, note, figure in run.pictures:
+        parts.append(
+            f'<h2>{escape(title)}</h2><p class="dim">{escape(note)}</p><figure class="wide">'
+            f'<img alt="{escape(title)}" src="{figure_uri(figure)}"></figure>'
+        )
     parts.append(_filters(run))
     parts.append(_layers(run))
     parts.append(f"<h2>Configuration</h2>{_keys(run.config)}")

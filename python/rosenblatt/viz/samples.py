@@ -8,7 +8,7 @@ import numpy as np
 
 from .plots import _figure
 
-__all__ = ["augmentation_grid"]
+__all__ = ["augmentation_grid", "latent_plane"]
 
 
 def augmentation_grid(images: Any, transform: Any, samples: int = 6, seed: int = 0) -> Any:
@@ -42,4 +42,27 @@ def augmentation_grid(images: Any, transform: Any, samples: int = 6, seed: int =
         for i, image in enumerate(shown):
             panels[i, j].imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             panels[i, j].set(xticks=[], yticks=[])
+    return figure
+
+
+def latent_plane(points: Any, labels: Any, classes: Any) -> Any:
+    """A matplotlib Figure of codes [N,2], coloured by labels [N] in [0, K) with the K names `classes` as legend.
+
+    Raises ValueError for other shapes and labels out of range.
+    """
+    z, y, names = np.asarray(points, np.float64), np.asarray(labels), [str(c) for c in classes]
+    if z.ndim != 2 or z.shape[1] != 2 or y.shape != (len(z),):
+        raise ValueError(f"latent_plane: expected points [N,2] and labels [N], got {list(z.shape)} and {list(y.shape)}")
+    if len(y) and not 0 <= y.min() <= y.max() < len(names):
+        raise ValueError(f"latent_plane: expected labels in 0..{len(names) - 1}, got {y.min()} to {y.max()}")
+    figure = _figure(6.4, 4.8)
+    axes = figure.subplots()
+    from matplotlib import colormaps  # after _figure, which says what to install
+
+    colours = colormaps["tab10" if len(names) <= 10 else "turbo"]
+    for k, name in enumerate(names):
+        colour = colours(k if len(names) <= 10 else k / (len(names) - 1))
+        axes.scatter(*z[y == k].T, s=8, color=colour, label=name)
+    if len(names) <= 20:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return figure
