@@ -21,7 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 Array = npt.NDArray[Any]
-FAMILIES = ("gemm", "conv", "elementwise", "fft", "filter", "train")
+FAMILIES = ("gemm", "conv", "pool", "elementwise", "fft", "filter", "train")
 
 
 @dataclass(frozen=True)
@@ -310,11 +310,12 @@ def train_arrays(case: Case) -> tuple[list[Array], list[tuple[Array, Array]]]:
 
 def cases(families: tuple[str, ...] = FAMILIES, quick: bool = False, filter: str = "") -> list[Case]:
     """The cases of `families` whose name contains every word of `filter`, in the order of the tables."""
+    from .pooling import pool_cases
     from .spectral import fft_cases, filter_cases
 
     lists = {
-        "gemm": _gemm, "conv": _conv, "elementwise": _elementwise, "fft": fft_cases, "filter": filter_cases,
-        "train": _train,
+        "gemm": _gemm, "conv": _conv, "pool": pool_cases, "elementwise": _elementwise, "fft": fft_cases,
+        "filter": filter_cases, "train": _train,
     }  # fmt: skip
     words = filter.split()
     return [

@@ -11,6 +11,7 @@ import numpy as np
 import rosenblatt as rb
 from rosenblatt import _core
 
+from . import pooling
 from .cases import Case, Conv, conv_weight, mlp_sizes, normal, squared_error, train_arrays
 from .spectral import ours_builders
 from .worker import Makers, Variant, digest, every, moments
@@ -303,3 +304,4 @@ BUILDERS: dict[str, Callable[[Case], dict[str, Variant]]] = {
     **{kind: every(trainer) for kind, trainer in TRAINERS.items()},
 }
 BUILDERS.update(ours_builders())
+BUILDERS.update(pooling.ours_builders())

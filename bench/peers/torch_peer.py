@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from . import pooling
 from .cases import Array, Case, Conv, conv_weight, mlp_sizes, normal, squared_error, train_arrays
 from .spectral import torch_builders
 from .worker import Makers, Variant, digest, every, moments
@@ -358,3 +359,4 @@ BUILDERS: dict[str, Callable[[Case], dict[str, Variant]]] = {
     **{kind: every(trainer) for kind, trainer in TRAINERS.items()},
 }
 BUILDERS.update(torch_builders())
+BUILDERS.update(pooling.torch_builders())

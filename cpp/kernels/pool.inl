@@ -7,24 +7,6 @@
 // Gradients gather: a row of dx asks the windows that cover it. So nothing is scattered, rows are independent, and
 // every access is a vector.
 
-template <typename T, int Bytes>
-struct VecOf {
-    typedef T type __attribute__((vector_size(Bytes)));
-};
-template <typename T, int Bytes>
-using VecT = typename VecOf<T, Bytes>::type;
-
-template <typename V, typename T>
-static inline V vec_load(const T* p) {
-    V v;
-    memcpy(&v, p, sizeof(V));
-    return v;
-}
-template <typename V, typename T>
-static inline void vec_store(T* p, V v) {
-    memcpy(p, &v, sizeof(V));
-}
-
 // Windows along one axis.
 struct PoolAxis {
     i64 in, out, kernel, stride, pad, dil;
@@ -123,6 +105,17 @@ template <typename T>
 static inline void add_run(T* __restrict y, const T* __restrict x, i64 n) {
     for (i64 i = 0; i < n; ++i) y[i] += x[i];
 }
+// y [n] += `count` runs of x, `stride` apart, one after the other; eight at a time pass through y once.
+template <typename T>
+static inline void add_runs(T* __restrict y, const T* __restrict x, i64 stride, i64 count, i64 n) {
+    for (; count >= 8; count -= 8, x += 8 * stride) {
+        const T* __restrict a = x, * __restrict b = x + stride, * __restrict c = x + 2 * stride;
+        const T* __restrict d = x + 3 * stride, * __restrict e = x + 4 * stride, * __restrict f = x + 5 * stride;
+        const T* __restrict g = x + 6 * stride, * __restrict h = x + 7 * stride;
+        for (i64 i = 0; i < n; ++i) y[i] = (((((((y[i] + a[i]) + b[i]) + c[i]) + d[i]) + e[i]) + f[i]) + g[i]) + h[i];
+    }
+    for (; count > 0; --count, x += stride) add_run(y, x, n);
+}
 
 template <int N>
 struct Count {
@@ -173,12 +166,9 @@ static inline __attribute__((always_inline)) void best_of(const T* x, i64 C, i64
     where = M{};
     for (i64 d = 0; d < nd; ++d) {
         for (i64 h = 0; h < nh; ++h) {
-            for (i64 w = 0; w < nw; ++w) {
+            for (i64 w = d + h == 0; w < nw; ++w) {
                 const i64 at = d * sd + h * sh + w * sw;
-                const V v = vec_load<V>(x + at * C);
-                const M take = (best == best) & (Min ? ~(v >= best) : ~(v <= best));
-                best = take ? v : best;
-                where = take ? M{} + decltype(where[0] + 0)(at) : where;
+                take_better<Min>(vec_load<V>(x + at * C), M{} + decltype(where[0] + 0)(at), best, where);
             }
         }
     }
@@ -258,6 +248,36 @@ static void max_pool_run(const void* args, Ctx&) {
     });
 }
 
+// Does no pixel lie in more than one window?
+static inline bool disjoint(const PoolAxis& a) {
+    return !a.adaptive && a.dil == 1 && a.kernel <= a.stride;
+}
+// A row of dx [W,C] under disjoint windows: after start(window), value(q, w, c) for a vector of channels, one(q, w, c)
+// for a single one; zeros between the windows. `room`: elements from the row's first element of dy that may be read.
+template <typename T, int Bytes, typename Start, typename Value, typename One>
+static inline void spread_row(const PoolGeometry& g, i64 room, T* dx, const Start& start, const Value& value,
+                              const One& one) {
+    const i64 C = g.C, W = g.w.in;
+    i64 w = 0;
+    auto clear = [&](i64 end) {
+        if (w < end) memset(dx + w * C, 0, size_t((end - w) * C) * sizeof(T));
+        w = w < end ? end : w;
+    };
+    for (i64 q = 0; q < g.w.out; ++q) {
+        const Window ws = pool_window(g.w, q);
+        clear(ws.begin);
+        start(ws);
+        for (; w < ws.end; ++w) {
+            T* const out = dx + w * C;
+            const i64 both = (W - w) * C < room - q * C ? (W - w) * C : room - q * C;
+            for_channels<T, Bytes, 1>(
+                C, both, [&](auto, i64 c) { vec_store(out + c, value(q, w, c)); },
+                [&](i64 c) { out[c] = one(q, w, c); });
+        }
+    }
+    clear(W);
+}
+
 // Row (d,h) of dx: dx[d,h,w] = sum over the windows that chose (d,h,w), in rising order. dy and idx hold one image.
 template <typename T, int Bytes>
 static void max_pool_dx_row(const PoolGeometry& g, const T* dy, const i32* idx, i64 dy_room, i64 row, T* dx) {
@@ -272,6 +292,19 @@ static void max_pool_dx_row(const PoolGeometry& g, const T* dy, const i32* idx, 
         return;
     }
     const bool one = od.first == od.last && ph.first == ph.last;
+    if (one && disjoint(g.w)) {
+        const i64 above = (od.first * P + ph.first) * Q * C;
+        const T* const from = dy + above;
+        const i32* const chosen = idx + above;
+        return spread_row<T, Bytes>(
+            g, dy_room - above, dx, [](const Window&) {},
+            [&](i64 q, i64 w, i64 c) {
+                const V v = T(0) + vec_load<V>(from + q * C + c);
+                const M found = __builtin_convertvector(vec_load<Index>(chosen + q * C + c), M);
+                return found == M{} + decltype(M()[0] + 0)(row * W + w) ? v : V{};
+            },
+            [&](i64 q, i64 w, i64 c) { return chosen[q * C + c] == row * W + w ? T(0) + from[q * C + c] : T(0); });
+    }
     CoverWalk walk = cover_walk(g.w);
     for (i64 w = 0; w < W; ++w, step(walk, g.w)) {
         const Cover qw = walk.c;
@@ -314,15 +347,35 @@ static void max_pool_dx_row(const PoolGeometry& g, const T* dy, const i32* idx, 
     }
 }
 
-// y [pixels,C] = zeros with the n values x [n,C] added at their pixels; a pixel outside is nobody's.
-template <typename T>
-static void scatter_image(const T* __restrict x, const i32* __restrict idx, i64 n, i64 C, T* __restrict y, i64 pixels) {
+// y [pixels,C] = zeros with the n values x [n,C] added at their pixels; a pixel outside is nobody's. `Channels`: C, if
+// that is known, which unrolls the loop.
+template <int Channels, typename T>
+static void scatter_image(const T* __restrict x, const i32* __restrict idx, i64 n, i64 channels, T* __restrict y,
+                          i64 pixels) {
+    const i64 C = Channels ? Channels : channels;
     memset(y, 0, size_t(pixels * C) * sizeof(T));
     for (i64 p = 0; p < n; ++p) {
         for (i64 c = 0; c < C; ++c) {
             const i64 at = idx[p * C + c];
             if (u64(at) < u64(pixels)) y[at * C + c] += x[p * C + c];
         }
+    }
+}
+template <typename T>
+static void scatter_image(const T* x, const i32* idx, i64 n, i64 C, T* y, i64 pixels) {
+    switch (C) {
+        case 1:
+            return scatter_image<1>(x, idx, n, C, y, pixels);
+        case 3:
+            return scatter_image<3>(x, idx, n, C, y, pixels);
+        case 4:
+            return scatter_image<4>(x, idx, n, C, y, pixels);
+        case 6:
+            return scatter_image<6>(x, idx, n, C, y, pixels);
+        case 8:
+            return scatter_image<8>(x, idx, n, C, y, pixels);
+        default:
+            return scatter_image<0>(x, idx, n, C, y, pixels);
     }
 }
 
@@ -419,14 +472,14 @@ static void avg_large(const PoolGeometry& g, const Window& ds, const Window& hs,
         const i64 n = whole ? W * C : C - c0 < kPoolLine ? C - c0 : kPoolLine;
         for (i64 i = 0; i < n; ++i) sum[i] = T(0);
         for (i64 d = ds.begin; d < ds.end; ++d) {
-            for (i64 h = hs.begin; h < hs.end; ++h) {
-                const T* x = image + ((d * g.h.in + h) * W + ws.begin) * C + c0;
-                if (whole) {
-                    add_run(sum, x, n);
-                    continue;
-                }
+            const T* x = image + ((d * g.h.in + hs.begin) * W + ws.begin) * C + c0;
+            if (whole) {
+                add_runs(sum, x, W * C, hs.end - hs.begin, n);
+                continue;
+            }
+            for (i64 h = hs.begin; h < hs.end; ++h, x += W * C) {
                 for (i64 i = 0; i < n; ++i) line[i] = x[i];
-                for (i64 w = ws.begin + 1; w < ws.end; ++w) add_run(line, x += C, n);
+                for (i64 w = 1; w < ws.end - ws.begin; ++w) add_run(line, x + w * C, n);
                 add_run(sum, line, n);
             }
         }
@@ -434,6 +487,24 @@ static void avg_large(const PoolGeometry& g, const Window& ds, const Window& hs,
             T s = sum[c];
             for (i64 i = c + C; whole && i < n; i += C) s += sum[i];
             y[c0 + c] = divisor.of(s);
+        }
+    }
+}
+
+// s [n] = sums of nd x nh x nw pixels from x on, n vectors side by side; strides in pixels of C elements. Inlined with
+// constant counts for the usual window.
+template <typename V, int n, typename T>
+static inline __attribute__((always_inline)) void sums_of(const T* x, i64 C, i64 nd, i64 nh, i64 nw, i64 sd, i64 sh,
+                                                          V* s) {
+    constexpr i64 L = i64(sizeof(V) / sizeof(T));
+    for (int i = 0; i < n; ++i) s[i] = V{};
+    for (i64 d = 0; d < nd; ++d) {
+        for (i64 h = 0; h < nh; ++h) {
+            V line[n] = {};
+            const T* from = x + (d * sd + h * sh) * C;
+            for (i64 w = 0; w < nw; ++w)
+                for (int i = 0; i < n; ++i) line[i] += vec_load<V>(from + w * C + i * L);
+            for (int i = 0; i < n; ++i) s[i] += line[i];
         }
     }
 }
@@ -451,6 +522,7 @@ static void avg_pool_row(const PoolGeometry& g, bool include, const T* image, i6
         i64 room = (g.w.out - q) * C;
         if (image_room - furthest < room) room = image_room - furthest;
         const Divisor<T> divisor(include, ds, hs, ws);
+        const bool two = ds.end - ds.begin == 1 && hs.end - hs.begin == 2 && ws.end - ws.begin == 2;
         if ((ds.end - ds.begin) * (hs.end - hs.begin) * (ws.end - ws.begin) >= 64) {
             avg_large(g, ds, hs, ws, image, divisor, y + out);
             continue;
@@ -459,16 +531,12 @@ static void avg_pool_row(const PoolGeometry& g, bool include, const T* image, i6
             C, room,
             [&](auto count, i64 c) {
                 constexpr int n = decltype(count)::value;
-                V s[n] = {};
-                for (i64 d = ds.begin; d < ds.end; ++d) {
-                    for (i64 h = hs.begin; h < hs.end; ++h) {
-                        V line[n] = {};
-                        const T* x = image + (d * H + h) * W * C + c;
-                        for (i64 w = ws.begin; w < ws.end; ++w)
-                            for (int i = 0; i < n; ++i) line[i] += vec_load<V>(x + w * C + i * L);
-                        for (int i = 0; i < n; ++i) s[i] += line[i];
-                    }
-                }
+                V s[n];
+                const T* x = image + (ds.begin * H + hs.begin) * W * C + ws.begin * C + c;
+                if (two)
+                    sums_of<V, n>(x, C, 1, 2, 2, H * W, W, s);
+                else
+                    sums_of<V, n>(x, C, ds.end - ds.begin, hs.end - hs.begin, ws.end - ws.begin, H * W, W, s);
                 for (int i = 0; i < n; ++i) vec_store(y + out + c + i * L, divisor.of(s[i]));
             },
             [&](i64 c) {
@@ -526,14 +594,25 @@ static void avg_pool_dx_pixels(const PoolGeometry& g, bool include, const T* dy,
     }
 }
 
-// Row (d,h) of dx: dx[d,h,w] = sum over the windows that cover it of dy / divisor.
+// Row (d,h) of dx: dx[d,h,w] = sum over the windows that cover it of dy / divisor. one: straight from dy, as no pixel
+// has more than one.
 template <typename T, int Bytes>
-static void avg_pool_dx_row(const PoolGeometry& g, bool include, const T* dy, const Cover& od, const Cover& ph, T* dx) {
+static void avg_pool_dx_row(const PoolGeometry& g, bool include, bool one, const T* dy, i64 dy_room, const Cover& od,
+                            const Cover& ph, T* dx) {
     using V = VecT<T, Bytes>;
     const i64 C = g.C, P = g.h.out, Q = g.w.out, W = g.w.in;
     if (od.first > od.last || ph.first > ph.last) {
         memset(dx, 0, size_t(W * C) * sizeof(T));
         return;
+    }
+    if (one) {
+        const T* const from = dy + (od.first * P + ph.first) * Q * C;
+        const Window ds = pool_window(g.d, od.first), hs = pool_window(g.h, ph.first);
+        Divisor<T> divisor;
+        return spread_row<T, Bytes>(
+            g, dy_room - (from - dy), dx, [&](const Window& ws) { divisor = Divisor<T>(include, ds, hs, ws); },
+            [&](i64 q, i64, i64 c) { return T(0) + divisor.of(vec_load<V>(from + q * C + c)); },
+            [&](i64 q, i64, i64 c) { return T(0) + divisor.of(from[q * C + c]); });
     }
     // First over the windows above each other: line [Q,C] = sum over o, p of dy / divisor, neighbours of one size at a
     // time; then over those that cover a pixel. Long lines in pieces of channels.
@@ -624,6 +703,8 @@ static void avg_pool_dx_run(const void* args, Ctx&) {
     const PoolAxis* const axes[] = {&g.d, &g.h, &g.w};
     for (const PoolAxis* x : axes) overlap *= double(x->adaptive ? 2 : x->kernel / x->stride + 1);
     const i64 line = g.w.in * g.C;
+    // with few channels, lines of many windows are faster than pixels one by one
+    const bool one = disjoint(g.d) && disjoint(g.h) && disjoint(g.w) && g.C * i64(sizeof(T)) > 32;
     parallel(g.N * rows, double(g.w.in) * (4.0 + overlap * (1.0 + 0.1 * double(g.C))), [&](i64 begin, i64 end) {
         Cover last_d{0, 0}, last_h{0, 0};
         for (i64 u = begin; u < end; ++u) {
@@ -633,13 +714,13 @@ static void avg_pool_dx_run(const void* args, Ctx&) {
                                    ph.first == last_h.first && ph.last == last_h.last;
             last_d = od;
             last_h = ph;
-            if (as_before) {  // rows under the same windows have the same gradient
+            if (as_before && !one) {  // rows under the same windows have the same gradient
                 memcpy(dx + u * line, dx + (u - 1) * line, size_t(line) * sizeof(T));
                 continue;
             }
-            RB_POOL_BY_WIDTH(
-                T, g.C,
-                (avg_pool_dx_row<T, kBytes>(g, a.count_include_pad != 0, dy + n * image, od, ph, dx + u * line)));
+            RB_POOL_BY_WIDTH(T, g.C,
+                             (avg_pool_dx_row<T, kBytes>(g, a.count_include_pad != 0, one, dy + n * image,
+                                                         (g.N - n) * image, od, ph, dx + u * line)));
         }
     });
 }

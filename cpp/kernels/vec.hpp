@@ -611,3 +611,91 @@ RB_INLINE R reversed(R a) {
     if constexpr (L == 8) return __builtin_shufflevector(a, a, 7, 6, 5, 4, 3, 2, 1, 0);
     if constexpr (L == 16) return __builtin_shufflevector(a, a, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
 }
+
+// --- registers of any number of bytes as plain vector types, and their halves
+template <typename T, int Bytes>
+struct VecOf {
+    typedef T type __attribute__((vector_size(Bytes)));
+};
+template <typename T, int Bytes>
+using VecT = typename VecOf<T, Bytes>::type;
+
+template <typename V, typename T>
+static inline V vec_load(const T* p) {
+    V v;
+    memcpy(&v, p, sizeof(V));
+    return v;
+}
+template <typename V, typename T>
+static inline void vec_store(T* p, V v) {
+    memcpy(p, &v, sizeof(V));
+}
+
+template <typename R>
+RB_INLINE auto lower_half(R a) {
+    constexpr int L = int(sizeof(R) / sizeof(a[0]));
+    if constexpr (L == 4) return __builtin_shufflevector(a, a, 0, 1);
+    if constexpr (L == 8) return __builtin_shufflevector(a, a, 0, 1, 2, 3);
+    if constexpr (L == 16) return __builtin_shufflevector(a, a, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+template <typename R>
+RB_INLINE auto upper_half(R a) {
+    constexpr int L = int(sizeof(R) / sizeof(a[0]));
+    if constexpr (L == 4) return __builtin_shufflevector(a, a, 2, 3);
+    if constexpr (L == 8) return __builtin_shufflevector(a, a, 4, 5, 6, 7);
+    if constexpr (L == 16) return __builtin_shufflevector(a, a, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+
+template <typename R>
+RB_INLINE R vec_max(R a, R b) {  // rb_max lane by lane: what is not a number stays
+#if defined(__AVX512F__) && defined(__AVX512VL__)
+    if constexpr (sizeof(R) == 64 && sizeof(a[0]) == 4) {
+        const __mmask16 odd = _mm512_cmp_ps_mask(__m512(a), __m512(a), _CMP_UNORD_Q);
+        return R(_mm512_mask_mov_ps(_mm512_maskz_max_ps(0xffff, __m512(a), __m512(b)), odd, __m512(a)));
+    } else if constexpr (sizeof(R) == 64) {
+        const __mmask8 odd = _mm512_cmp_pd_mask(__m512d(a), __m512d(a), _CMP_UNORD_Q);
+        return R(_mm512_mask_mov_pd(_mm512_maskz_max_pd(0xff, __m512d(a), __m512d(b)), odd, __m512d(a)));
+    }
+#endif
+    const R m = a > b ? a : b;
+    return a != a ? a : m;
+}
+template <typename R>
+RB_INLINE R vec_min(R a, R b) {  // rb_min lane by lane: what is not a number stays
+#if defined(__AVX512F__) && defined(__AVX512VL__)
+    if constexpr (sizeof(R) == 64 && sizeof(a[0]) == 4) {
+        const __mmask16 odd = _mm512_cmp_ps_mask(__m512(a), __m512(a), _CMP_UNORD_Q);
+        return R(_mm512_mask_mov_ps(_mm512_maskz_min_ps(0xffff, __m512(a), __m512(b)), odd, __m512(a)));
+    } else if constexpr (sizeof(R) == 64) {
+        const __mmask8 odd = _mm512_cmp_pd_mask(__m512d(a), __m512d(a), _CMP_UNORD_Q);
+        return R(_mm512_mask_mov_pd(_mm512_maskz_min_pd(0xff, __m512d(a), __m512d(b)), odd, __m512d(a)));
+    }
+#endif
+    const R m = a < b ? a : b;
+    return a != a ? a : m;
+}
+
+// --- the better of two values with the place it was found at, lane by lane: v and `at` replace best and where, if v is
+// larger (Min: smaller) or the first that is not a number. `where`: integers as wide as the values.
+template <bool Min, typename R, typename I>
+RB_INLINE void take_better(R v, I at, R& best, I& where) {
+#if defined(__AVX512F__) && defined(__AVX512VL__)
+    constexpr int kTest = Min ? _CMP_NGE_UQ : _CMP_NLE_UQ;
+    if constexpr (sizeof(R) == 64 && sizeof(v[0]) == 4) {
+        const __mmask16 ordered = _mm512_cmp_ps_mask(__m512(best), __m512(best), _CMP_ORD_Q);
+        const __mmask16 take = _mm512_mask_cmp_ps_mask(ordered, __m512(v), __m512(best), kTest);
+        best = R(_mm512_mask_mov_ps(__m512(best), take, __m512(v)));
+        where = I(_mm512_mask_mov_epi32(__m512i(where), take, __m512i(at)));
+        return;
+    } else if constexpr (sizeof(R) == 64) {
+        const __mmask8 ordered = _mm512_cmp_pd_mask(__m512d(best), __m512d(best), _CMP_ORD_Q);
+        const __mmask8 take = _mm512_mask_cmp_pd_mask(ordered, __m512d(v), __m512d(best), kTest);
+        best = R(_mm512_mask_mov_pd(__m512d(best), take, __m512d(v)));
+        where = I(_mm512_mask_mov_epi64(__m512i(where), take, __m512i(at)));
+        return;
+    }
+#endif
+    const I take = (best == best) & (Min ? ~(v >= best) : ~(v <= best));
+    best = take ? v : best;
+    where = take ? at : where;
+}
