@@ -22,7 +22,10 @@ struct AddOp {
 struct MaxOp {
     template <typename T>
     static inline T at(T a, T b) {
-        return rb_max(a, b);
+        if constexpr (sizeof(T) > 8)
+            return vec_max(a, b);
+        else
+            return rb_max(a, b);
     }
     template <typename T>
     static inline T identity() {
@@ -32,7 +35,10 @@ struct MaxOp {
 struct MinOp {
     template <typename T>
     static inline T at(T a, T b) {
-        return rb_min(a, b);
+        if constexpr (sizeof(T) > 8)
+            return vec_min(a, b);
+        else
+            return rb_min(a, b);
     }
     template <typename T>
     static inline T identity() {
@@ -49,6 +55,19 @@ static inline T fold(T* v, i64 n) {
     return v[0];
 }
 
+// The same for the lanes of a register.
+template <typename Op, typename T, typename R>
+static inline T fold_register(R v) {
+    constexpr int n = int(sizeof(R) / sizeof(T));
+    if constexpr (n == 1) {
+        return v[0];
+    } else if constexpr (n == 2) {
+        return Op::at(T(v[0]), T(v[1]));
+    } else {
+        return fold_register<Op, T>(Op::at(lower_half(v), upper_half(v)));
+    }
+}
+
 // Same for any n: neighbours first.
 template <typename Op, typename T>
 static inline T fold_any(T* v, i64 n) {
@@ -58,32 +77,48 @@ static inline T fold_any(T* v, i64 n) {
     return n > 0 ? v[0] : Op::template identity<T>();
 }
 
+// fold of the kLanes values in r [4] registers, without going through memory.
+template <typename Op, typename T>
+static inline T fold_registers(const VecT<T, kVecBytes>* r) {
+    const VecT<T, kVecBytes> v = Op::at(Op::at(r[0], r[2]), Op::at(r[1], r[3]));
+    return fold_register<Op, T>(v);
+}
+
 // One block: x [n] contiguous, n <= 32*kLanes. far: x comes from memory; its lines are asked for kFar bytes ahead.
 constexpr i64 kFar = 4096;
 template <typename Op, bool far = false, typename T>
 static inline T reduce_block(const T* __restrict x, i64 n) {
-    constexpr i64 L = kLanes<T>;
+    using R = VecT<T, kVecBytes>;
+    constexpr i64 L = kLanes<T>, kWidth = L / 4;
     if (n < 16) {
         T s = Op::template identity<T>();
         for (i64 i = 0; i < n; ++i) s = Op::at(s, x[i]);
         return s;
     }
-    T lane[L];
+    R lane[4];
     if (n < L) {
-        for (i64 l = 0; l < L; ++l) lane[l] = Op::template identity<T>();
-        memcpy(lane, x, size_t(n) * sizeof(T));
-        return fold<Op>(lane, L);
+        T few[L];
+        for (i64 l = 0; l < L; ++l) few[l] = Op::template identity<T>();
+        memcpy(few, x, size_t(n) * sizeof(T));
+        memcpy(lane, few, sizeof lane);
+        return fold_registers<Op, T>(lane);
     }
-    for (i64 l = 0; l < L; ++l) lane[l] = x[l];
+    memcpy(lane, x, sizeof lane);
     i64 i = L;
     for (; i + L <= n; i += L) {
         if (far) {
             for (i64 l = 0; l < L; l += 64 / i64(sizeof(T))) __builtin_prefetch(x + i + kFar / i64(sizeof(T)) + l);
         }
-        for (i64 l = 0; l < L; ++l) lane[l] = Op::at(lane[l], x[i + l]);
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; ++k) lane[k] = Op::at(lane[k], vec_load<R>(x + i + k * kWidth));
     }
-    for (i64 l = 0; l < n - i; ++l) lane[l] = Op::at(lane[l], x[i + l]);
-    return fold<Op>(lane, L);
+    if (i < n) {
+        T some[L];
+        memcpy(some, lane, sizeof lane);
+        for (i64 l = 0; l < n - i; ++l) some[l] = Op::at(some[l], x[i + l]);
+        memcpy(lane, some, sizeof lane);
+    }
+    return fold_registers<Op, T>(lane);
 }
 
 // One chunk: blocks in order. Elements with a stride other than one are collected block by block first.

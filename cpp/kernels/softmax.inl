@@ -3,18 +3,39 @@
 // every other. Short rows are processed a buffer at a time, so that exp runs on full vectors whatever C is.
 
 constexpr i64 kSoftmaxBuffer = 2048;  // elements of whole short rows handled together
+constexpr i64 kSoftmaxAlone = 64;     // from here on a row fills enough vectors of its own
 
 // For rows of C elements: begin .. end in groups of rows that fit the buffer (one row where C is larger).
 static inline i64 softmax_rows_per_step(i64 C) {
     return C > 0 && C <= kSoftmaxBuffer / 4 ? kSoftmaxBuffer / C : 1;
 }
 
+// The sum of exp(x - top) of a row x [C], in the order of reduce.inl; the terms go to y [C], if it is there.
+template <typename T>
+static T exp_row(const T* __restrict x, T* __restrict y, i64 C, T top) {
+    constexpr i64 kBlock = 32 * kLanes<T>;
+    T line[kBlock], total = T(0);
+    for (i64 i = 0; i < C; i += kBlock) {
+        const i64 n = C - i < kBlock ? C - i : kBlock;
+        const T* __restrict in = x + i;
+        T* __restrict out = y ? y + i : line;
+        for (i64 c = 0; c < n; ++c) out[c] = rb_exp(in[c] - top);
+        const T part = reduce_block<AddOp>(out, n);
+        total = i ? total + part : part;
+    }
+    return total;
+}
+
 // y [rows,C] = exp(x - max of row); top [rows], total [rows] = the maximum and the sum of a row of y.
 template <typename T>
 static void exp_rows(const T* __restrict x, T* __restrict y, i64 rows, i64 C, T* __restrict top, T* __restrict total) {
+    for (i64 r = 0; r < rows; ++r) top[r] = reduce_contiguous<MaxOp>(x + r * C, C);
+    if (C >= kSoftmaxAlone) {
+        for (i64 r = 0; r < rows; ++r) total[r] = exp_row(x + r * C, y + r * C, C, top[r]);
+        return;
+    }
     for (i64 r = 0; r < rows; ++r) {
-        const T t = reduce_contiguous<MaxOp>(x + r * C, C);
-        top[r] = t;
+        const T t = top[r];
         for (i64 c = 0; c < C; ++c) y[r * C + c] = x[r * C + c] - t;
     }
     for (i64 i = 0; i < rows * C; ++i) y[i] = rb_exp(y[i]);
@@ -76,7 +97,15 @@ static void log_softmax_run(const void* args, Ctx&) {
     const i64 M = a.x.shape[0], C = a.x.shape[1];
     for_each_row_step(M, C, 1.2, [&](i64 m, i64 rows) {
         T top[kSoftmaxBuffer], total[kSoftmaxBuffer];
-        exp_rows(x + m * C, y + m * C, rows, C, top, total);
+        if (C >= kSoftmaxAlone) {
+            for (i64 r = 0; r < rows; ++r) {
+                const T* row = x + (m + r) * C;
+                top[r] = reduce_contiguous<MaxOp>(row, C);
+                total[r] = exp_row<T>(row, nullptr, C, top[r]);
+            }
+        } else {
+            exp_rows(x + m * C, y + m * C, rows, C, top, total);
+        }
         for (i64 r = 0; r < rows; ++r) total[r] = rb_log(total[r]);
         for (i64 r = 0; r < rows; ++r) {
             const T* __restrict in = x + (m + r) * C;
