@@ -270,6 +270,60 @@ static void depth_taps(const DepthTaps<typename VT::T>& d, int lanes) {
         for (int u = 0; u < U; ++u) VT::store_m(d.sum + r * d.sum_row + u * d.sum_tap, acc[r][u], m);
 }
 
+// All nine taps of a 3x3 kernel, stride and dilation 1: the nine pixels under the kernel stay in registers and move on
+// by one column, so that a column costs three loads of x and one of dy. `first`: image row of x under tap row 0 of the
+// first output row; `h` x `w`: rows and columns of the image, of which column 0 is d.x. For levels with 32 registers.
+template <class VT>
+static void depth_taps_sliding(const DepthTaps<typename VT::T>& d, i64 first, i64 h, i64 w, i64 pad, int lanes) {
+    using T = typename VT::T;
+    using R = typename VT::R;
+    const typename VT::M m = VT::first(lanes);
+    R acc[3][3];
+#pragma GCC unroll 3
+    for (int r = 0; r < 3; ++r)
+#pragma GCC unroll 3
+        for (int s = 0; s < 3; ++s) acc[r][s] = VT::load_m(d.sum + r * d.sum_row + s * d.sum_tap, m);
+    for (i64 i = 0; i < d.rows; ++i) {
+        const T* row[3];
+        typename VT::M in[3];  // no lanes of rows outside the image
+#pragma GCC unroll 3
+        for (int r = 0; r < 3; ++r) {
+            const bool inside = u64(first + i + r) < u64(h);
+            row[r] = d.x + (inside ? i + r : clamp_i(i + r, -first, h - 1 - first)) * d.tap_row;
+            in[r] = VT::first(inside ? lanes : 0);
+        }
+        const T* dy = d.dy + i * d.dy_row;
+        R v[3][3];
+#pragma GCC unroll 2
+        for (int s = 0; s < 2; ++s)
+#pragma GCC unroll 3
+            for (int r = 0; r < 3; ++r)
+                v[r][s] = u64(s - pad) < u64(w) ? VT::load_m(row[r] + (s - pad) * d.tap_col, in[r]) : VT::zero();
+        for (i64 q = 0; q < d.cols; q += 3)
+#pragma GCC unroll 3
+            for (int k = 0; k < 3; ++k) {
+                if (q + k >= d.cols) break;
+                const i64 column = q + k + 2 - pad;
+                if (u64(column) < u64(w)) {
+#pragma GCC unroll 3
+                    for (int r = 0; r < 3; ++r) v[r][(2 + k) % 3] = VT::load_m(row[r] + column * d.tap_col, in[r]);
+                } else {
+#pragma GCC unroll 3
+                    for (int r = 0; r < 3; ++r) v[r][(2 + k) % 3] = VT::zero();
+                }
+                const R g = VT::load_m(dy + (q + k) * d.dy_px, m);
+#pragma GCC unroll 3
+                for (int r = 0; r < 3; ++r)
+#pragma GCC unroll 3
+                    for (int s = 0; s < 3; ++s) acc[r][s] = VT::fma(v[r][(s + k) % 3], g, acc[r][s]);
+            }
+    }
+#pragma GCC unroll 3
+    for (int r = 0; r < 3; ++r)
+#pragma GCC unroll 3
+        for (int s = 0; s < 3; ++s) VT::store_m(d.sum + r * d.sum_row + s * d.sum_tap, acc[r][s], m);
+}
+
 template <class VT>
 using DepthTapsFn = void (*)(const DepthTaps<typename VT::T>& d, int lanes);
 template <class VT>
@@ -315,6 +369,16 @@ static void depth_dw_band(const ConvDw<T>& d, i64 image, i64 p0, i64 p1, T* sum)
     taps.sum_tap = c;
     for (i64 ch = 0; ch < c; ch += L) {
         const int lanes = int(min_i(L, c - ch));
+        if (kVecBytes == 64 && d.r == 3 && d.s == 3 && d.stride_h * d.stride_w * d.dil_h * d.dil_w == 1) {
+            const i64 first = p0 - d.pad_h;
+            taps.x = d.x + (image * d.h + first) * x_line + ch;
+            taps.dy = d.dy + (image * d.p + p0) * d.q * c + ch;
+            taps.rows = p1 - p0;
+            taps.cols = d.q;
+            taps.sum = sum + ch;
+            depth_taps_sliding<V<T>>(taps, first, d.h, d.w, d.pad_w, lanes);
+            continue;
+        }
         // Kernel rows [r, r+ru), taps [s, s+n), output rows [a0,a1), columns [b0,b1), all inside.
         const auto run = [&](i64 r, i64 ru, i64 s, i64 n, i64 a0, i64 a1, i64 b0, i64 b1) {
             if (b0 >= b1 || n <= 0) return;
