@@ -455,17 +455,17 @@ def _sizes(g):
 def _conv(rng, g, i):
     x, w, y, geometry = _sizes(g)
     bias = rng.standard_normal(w[0]) if i % 2 else None
-    return Case(f"{g} act={i % 4}", (rng.standard_normal(x), rng.standard_normal(w), bias, Out(y), *geometry, i % 4))
+    return Case(f"{g} act={i % 4}", (rng.standard_normal(x), rng.standard_normal(w), bias, Out(y), *geometry, i % 4, 0))
 
 
 def _conv_dx(rng, g, i):
     x, w, y, geometry = _sizes(g)
-    return Case(str(g), (rng.standard_normal(y), rng.standard_normal(w), Out(x), *geometry))
+    return Case(str(g), (rng.standard_normal(y), rng.standard_normal(w), Out(x), *geometry, 0))
 
 
 def _conv_dw(rng, g, i):
     x, w, y, geometry = _sizes(g)
-    return Case(str(g), (rng.standard_normal(x), rng.standard_normal(y), Out(w), *geometry))
+    return Case(str(g), (rng.standard_normal(x), rng.standard_normal(y), Out(w), *geometry, 0))
 
 
 def _each(make, table):
@@ -476,7 +476,7 @@ kernel(
     "conv2d",
     _each(_conv, CONVOLUTIONS),
     _each(_conv, BIG_CONVOLUTIONS),
-    lambda x, w, b, y, sh, sw, ph, pw, dh, dw, groups, act: ref.conv2d(
+    lambda x, w, b, y, sh, sw, ph, pw, dh, dw, groups, act, algo: ref.conv2d(
         x, w, b, y.shape[1], y.shape[2], (sh, sw), (ph, pw), (dh, dw), groups, act
     ),
     4,
@@ -485,7 +485,7 @@ kernel(
     "conv2d_dx",
     _each(_conv_dx, CONVOLUTIONS),
     _each(_conv_dx, BIG_CONVOLUTIONS),
-    lambda dy, w, dx, sh, sw, ph, pw, dh, dw, groups: ref.conv2d_dx(
+    lambda dy, w, dx, sh, sw, ph, pw, dh, dw, groups, algo: ref.conv2d_dx(
         dy, w, dx.shape, (sh, sw), (ph, pw), (dh, dw), groups
     ),
     4,
@@ -494,7 +494,7 @@ kernel(
     "conv2d_dw",
     _each(_conv_dw, CONVOLUTIONS),
     _each(_conv_dw, BIG_CONVOLUTIONS),
-    lambda x, dy, dw, sh, sw, ph, pw, dh, dwi, groups: ref.conv2d_dw(
+    lambda x, dy, dw, sh, sw, ph, pw, dh, dwi, groups, algo: ref.conv2d_dw(
         x, dy, dw.shape, (sh, sw), (ph, pw), (dh, dwi), groups
     ),
     4,

@@ -40,6 +40,10 @@ def _convs(rng: Any) -> list[Sample]:
         ((1, 4, 3, 2), (4, 3, 2, 1), True, {"padding": (2, 1), "padding_mode": "reflect", "groups": 2, "dilation": 2}),
         ((2, 3, 4, 1), (2, 3, 3, 1), False, {"padding": "same", "padding_mode": "circular", "activation": "relu"}),
         ((2, 3, 4, 1), (2, 3, 3, 1), True, {"padding": ((0, 3), (2, 0)), "padding_mode": "replicate", "flip": True}),
+        ((2, 7, 6, 2), (3, 5, 4, 2), True, {"padding": "same", "activation": "tanh", "algo": "fft"}),
+        ((1, 6, 6, 3), (3, 3, 3, 1), True, {"padding": 1, "groups": 3, "algo": "fft"}),
+        ((1, 5, 6, 8), (8, 3, 3, 8), True, {"padding": 1, "algo": "winograd"}),
+        ((2, 4, 4, 3), (4, 1, 1, 3), True, {"algo": "gemm"}),
     ]
     return [Sample((normal(rng, x), normal(rng, w), normal(rng, w[:1]) if b else None), o) for x, w, b, o in table]
 
@@ -67,6 +71,10 @@ op(
         err(zeros(1, 8, 8, 3), zeros(4, 3, 3, 3), padding_mode="mirror", says="mode must be one of"),
         err(zeros(1, 8, 8, 3), zeros(4, 3, 3), flip=True, says="expected weight [K,R,S,C/groups]"),
         err(zeros(1, 8, 8, 3), zeros(4, 3, 3, 3), activation="x", says="activation must be one of"),
+        err(zeros(1, 8, 8, 3), zeros(4, 3, 3, 3), algo="fast", says="algo must be one of auto, direct"),
+        err(zeros(1, 8, 8, 3), zeros(4, 3, 3, 3), algo=None, says="algo must be one of auto, direct"),
+        err(zeros(1, 8, 8, 3), zeros(4, 3, 3, 3), algo="depthwise", says="algo 'depthwise' does not apply to x [1,"),
+        err(zeros(1, 8, 8, 3), zeros(4, 3, 3, 3), stride=2, algo="fft", says="algo 'fft' does not apply to x [1,"),
     ),
 )
 

@@ -40,7 +40,7 @@ def sides_of(padding: Any, sizes: Any, kernel: Any, stride: Any, dilation: Any) 
 
 def convolve(
     x: Any, w: Any, b: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
-    activation: Any = None, padding_mode: str = "zeros", flip: bool = False,
+    activation: Any = None, padding_mode: str = "zeros", flip: bool = False, algo: str = "auto",
 ) -> Any:
     """Any convolution [N,..,C] * [K,..,C/groups], one output position at a time, and its bound."""
     count = x.ndim - 2

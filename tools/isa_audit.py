@@ -24,6 +24,7 @@ ALLOWED_UNDEFINED = {
     "rb::parallel_for(long, double, void (*)(void*, long, long), void*)",
     "rb::worker_index()",
     "rb::winograd_enabled()",
+    "rb::fft_table(long, bool, int, void*)",
     "memcpy",
     "memset",
     "memmove",

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "core/describe.hpp"
+#include "core/run.hpp"  // algo_applies
 #include "rb/fft_plan.hpp"
 
 namespace rb {
@@ -432,14 +433,21 @@ bool check(Check& c, const conv2d_args& a) {
         return false;
     if (present(a.bias) && !(c.ndim("bias", a.bias, 1, "[K]") && c.extent("bias", a.bias, 0, a.w.shape[0], "K")))
         return false;
-    return c.in_range("act", a.act, 0, kNumActs - 1);
+    if (!c.in_range("act", a.act, 0, kNumActs - 1) || !c.in_range("algo", a.algo, 0, kNumAlgos - 1)) return false;
+    if (algo_applies(op_conv2d, a.x.dtype, &a)) return true;
+    const long long g[] = {a.stride_h, a.stride_w, a.dil_h, a.dil_w, a.groups};
+    return c.fail("algo '%s' does not apply to x %s, w %s, stride (%lld, %lld), dilation (%lld, %lld), groups %lld%s",
+                  kAlgoNames[a.algo], ShapeText(a.x).text, ShapeText(a.w).text, g[0], g[1], g[2], g[3], g[4],
+                  winograd_enabled() ? "" : " (RB_WINOGRAD=0)");
 }
 bool check(Check& c, const conv2d_dx_args& a) {
+    if (!c.in_range("algo", a.algo, 0, kNumAlgos - 1)) return false;
     return check_conv(
         c,
         {a.dx, a.w, a.dy, "dx", "w", "dy", {a.stride_h, a.stride_w}, {a.pad_h, a.pad_w}, {a.dil_h, a.dil_w}, a.groups});
 }
 bool check(Check& c, const conv2d_dw_args& a) {
+    if (!c.in_range("algo", a.algo, 0, kNumAlgos - 1)) return false;
     return check_conv(
         c,
         {a.x, a.dw, a.dy, "x", "dw", "dy", {a.stride_h, a.stride_w}, {a.pad_h, a.pad_w}, {a.dil_h, a.dil_w}, a.groups});

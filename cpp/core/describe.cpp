@@ -47,6 +47,17 @@ constexpr i32 work_offset(const Field* f, i32 n) {
     return -1;
 }
 
+constexpr bool equal(const char* a, const char* b) {
+    while (*a && *a == *b) ++a, ++b;
+    return *a == *b;
+}
+constexpr i32 algo_offset(const Field* f, i32 n) {
+    for (i32 i = 0; i < n; ++i) {
+        if (f[i].kind == Kind::integer && equal(f[i].name, "algo")) return f[i].offset;
+    }
+    return -1;
+}
+
 void mix(u64& h, const char* text) {
     for (; *text; ++text) h = (h ^ static_cast<unsigned char>(*text)) * 0x100000001b3ull;
     h = (h ^ 0xff) * 0x100000001b3ull;
@@ -77,6 +88,7 @@ void mix(u64& h, const char* text) {
            sizeof(describe_##name::fields) / sizeof(Field),                                       \
            sizeof(name##_args),                                                                   \
            work_offset(describe_##name::fields, sizeof(describe_##name::fields) / sizeof(Field)), \
+           algo_offset(describe_##name::fields, sizeof(describe_##name::fields) / sizeof(Field)), \
            is_elementwise(op_##name)},
 constinit const OpInfo op_info[kNumOps] = {
 #include "rb/ops.def"

@@ -25,6 +25,7 @@ struct OpInfo {
     i32 count;
     i32 args_bytes;
     i32 work_offset;   // of the workspace field, -1 when the op books none
+    i32 algo_offset;   // of the field `algo` (Algo of args.hpp), -1 when the caller has no say
     bool elementwise;  // an output may be the very same memory as an input
 };
 

@@ -108,6 +108,30 @@ State& state() {
 std::atomic<i64> g_ref_calls{0};
 thread_local Choice t_last{nullptr, level_ref};
 
+// The algorithm that the caller of an op named, or null.
+const char* named_algo(OpId op, const void* args) {
+    const i32 at = op_info[op].algo_offset;
+    if (at < 0) return nullptr;
+    const i64 algo = *reinterpret_cast<const i64*>(static_cast<const char*>(args) + at);
+    return algo > algo_auto && algo < kNumAlgos ? kAlgoNames[algo] : nullptr;
+}
+
+// The cheapest implementation that accepts the call and whose name begins with `algo`, or null.
+const Impl* cheapest_of(const Entry& e, const void* args, const char* algo) {
+    const Impl* best = nullptr;
+    double best_cost = 0;
+    for (i32 i = 0; i < e.count; ++i) {
+        const Impl& m = e.impls[i];
+        if (std::strncmp(m.name, algo, std::strlen(algo)) != 0 || (m.accepts && !m.accepts(args))) continue;
+        const double cost = m.cost ? m.cost(args) : 0.0;
+        if (!best || cost < best_cost) {
+            best = &m;
+            best_cost = cost;
+        }
+    }
+    return best;
+}
+
 const Impl* cheapest(const Entry& e, const void* args, const std::string* name) {
     const Impl* best = nullptr;
     double best_cost = 0;
@@ -146,17 +170,30 @@ const Table* table_of(Level level) {
     }
 }
 
+bool algo_applies(OpId op, i32 dtype, const void* args) {
+    const char* algo = named_algo(op, args);
+    return !algo || cheapest_of(base_table.entry[op][dtype], args, algo);
+}
+
 Choice select(OpId op, i32 dtype, const void* args) {
     State& s = state();
+    Forced forced;
     if (s.any_forced.load(std::memory_order_relaxed)) {
         std::lock_guard<std::mutex> lock(s.mutex);
-        const Forced& f = s.forced[op];
-        if (f.level >= 0 || !f.name.empty()) {
-            for (i32 l = active_level(); l >= 0; --l) {
-                const Table* t = table_of(static_cast<Level>(l));
-                if (!t || (f.level >= 0 && l != f.level)) continue;
-                if (const Impl* m = cheapest(t->entry[op][dtype], args, &f.name)) return {m, static_cast<Level>(l)};
-            }
+        forced = s.forced[op];
+    }
+    if (const char* algo = named_algo(op, args)) {
+        for (i32 l = active_level(); l > 0; --l) {
+            const Table* t = table_of(static_cast<Level>(l));
+            if (!t || (forced.level >= 0 && l != forced.level)) continue;
+            if (const Impl* m = cheapest_of(t->entry[op][dtype], args, algo)) return {m, static_cast<Level>(l)};
+        }
+    }
+    if (forced.level >= 0 || !forced.name.empty()) {
+        for (i32 l = active_level(); l >= 0; --l) {
+            const Table* t = table_of(static_cast<Level>(l));
+            if (!t || (forced.level >= 0 && l != forced.level)) continue;
+            if (const Impl* m = cheapest(t->entry[op][dtype], args, &forced.name)) return {m, static_cast<Level>(l)};
         }
     }
     for (i32 l = active_level(); l > 0; --l) {

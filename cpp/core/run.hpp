@@ -13,8 +13,12 @@ struct Choice {
     Level level;
 };
 
-// Cheapest accepting implementation of the best level that has one; honours RB_IMPL / force_impl. `args` is complete
-// except for its workspace. Never fails: the reference accepts everything that passed check_args.
+// Does the algorithm that a call names (Algo of args.hpp) apply to its shapes? True where it names none.
+bool algo_applies(OpId op, i32 dtype, const void* args);
+
+// Cheapest accepting implementation of the best level that has one; honours the algorithm that the call names where it
+// applies, else RB_IMPL / force_impl. `args` is complete except for its workspace. Never fails: the reference accepts
+// everything that passed check_args.
 Choice select(OpId op, i32 dtype, const void* args);
 
 // Runs one op on checked arguments. Throws std::bad_alloc when no workspace can be had (outputs untouched).

@@ -40,6 +40,10 @@ namespace {
 
 #include "gemm.inl"
 
+#include "fft_pass.inl"
+
+#include "fft.inl"
+
 #include "conv2d.inl"
 
 #include "conv2d_dw.inl"
@@ -54,6 +58,8 @@ namespace {
 
 #include "conv2d_scatter.inl"
 
+#include "conv2d_fft.inl"
+
 #include "conv2d_choice.inl"
 
 #include "pool.inl"
@@ -61,10 +67,6 @@ namespace {
 #include "pad.inl"
 
 #include "warp.inl"
-
-#include "fft_pass.inl"
-
-#include "fft.inl"
 
 #include "fft_ops.inl"
 

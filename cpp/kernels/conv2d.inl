@@ -10,6 +10,8 @@
 // Weights are repacked once per call to [group][panel][tap][channel][width]. The bits depend on the shape alone: every
 // output is one chain over (row of taps, tap, channel).
 
+constexpr double kRegister = 0.27;  // nanoseconds of one multiply-add of registers, for predictions
+
 struct Phase {
     i64 rows, cols;            // output pixels of the phase
     i64 sy, sx;                // input step per output row, column

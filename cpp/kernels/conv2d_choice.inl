@@ -1,9 +1,8 @@
 // conv2d_choice.inl: the implementations of the three operations, and what each is predicted to cost.
 //
 // Costs count multiply-adds of whole registers, 0.27 ns each on the machine they were fitted on; only ratios matter.
-// "gemm" and "depthwise" have none (0): where they accept a call they are the right choice.
+// "gemm" has none (0): where it accepts a call it is the right choice.
 
-constexpr double kRegister = 0.27;  // nanoseconds of one multiply-add
 constexpr double kTransform = 700;  // multiply-adds that one register of a 4x4 tile's transform is worth, forth or back
 constexpr double kWeightTransform = 230;  // .. of the weights, which are at hand
 constexpr double kSumTransform = 1800;    // .. of the weight gradient's sums, which come from memory
@@ -17,6 +16,20 @@ static double direct_cost(const Conv<T>& cv) {
     const double packing = 3 * double(cv.kernel_h * cv.kernel_w * cv.c);
     return (pixels * taps / (cv.c < 32 ? 0.83 : 0.92) + packing) * double(cv.groups) * row_registers<T>(cv.k) *
            kRegister;
+}
+
+// conv2d_depthwise.inl: every output pixel, or pixel of dy, meets every tap.
+constexpr double kDepthTap = 0.36, kDepthPixel = 3;  // nanoseconds of a register
+template <typename T>
+static double depth_cost(const Conv<T>& cv) {
+    const double pixels = double(cv.n * cv.out_h * cv.out_w) * double(ceil_div(cv.groups, V<T>::L));
+    const double taps = double(cv.kernel_h * cv.kernel_w) / double(cv.phases_h * cv.phases_w);
+    return pixels * (kDepthTap * taps + kDepthPixel);
+}
+template <typename T>
+static double depth_dw_cost(const ConvDw<T>& d) {
+    return double(d.n * d.p * d.q) * double(ceil_div(d.groups, V<T>::L)) *
+           (kDepthTap * double(d.r * d.s) + kDepthPixel);
 }
 
 // conv2d_scatter.inl: a product of S*C columns per row of dy and kernel row, then Q runs of sums.
@@ -73,29 +86,35 @@ static double weight_cost(const void* args) {
 template <typename T>
 constexpr Impl kConv2dImpls[] = {
     {"gemm", product_run<T, conv2d_args>, product_work<T, conv2d_args>, conv2d_is_product, nullptr},
-    {"depthwise", depth_run<T>, depth_work<T>, depth_accepts, nullptr},
+    {"depthwise", depth_run<T>, depth_work<T>, depth_accepts, forward_cost<T, depth_cost<T>>},
     {"direct", conv2d_run<T>, conv2d_work<T>, nullptr, forward_cost<T, direct_cost<T>>},
     {"winograd4x4", winograd_run<T, 4>, winograd_work<T, 4>, winograd_accepts, forward_cost<T, winograd_cost<T, 4>>},
-    {"winograd2x2", winograd_run<T, 2>, winograd_work<T, 2>, winograd_accepts, forward_cost<T, winograd_cost<T, 2>>}};
+    {"winograd2x2", winograd_run<T, 2>, winograd_work<T, 2>, winograd_accepts, forward_cost<T, winograd_cost<T, 2>>},
+    {"fft", fft_conv_run<T, conv2d_args>, fft_conv_work<T, conv2d_args>, fft_accepts<conv2d_args>,
+     fft_conv_cost<T, conv2d_args>}};
 template <typename T>
 constexpr Impl kConv2dDxImpls[] = {
     {"gemm", product_run<T, conv2d_dx_args>, product_work<T, conv2d_dx_args>, conv2d_dx_is_product, nullptr},
-    {"depthwise", depth_dx_run<T>, depth_dx_work<T>, depth_dx_accepts, nullptr},
+    {"depthwise", depth_dx_run<T>, depth_dx_work<T>, depth_dx_accepts, backward_cost<T, depth_cost<T>>},
     {"direct", conv2d_dx_run<T>, conv2d_dx_work<T>, nullptr, backward_cost<T, direct_cost<T>>},
     {"scatter", scatter_run<T>, scatter_work<T>, scatter_accepts, backward_cost<T, scatter_cost<T>>},
     {"winograd4x4", winograd_dx_run<T, 4>, winograd_dx_work<T, 4>, winograd_dx_accepts,
      backward_cost<T, winograd_cost<T, 4>>},
     {"winograd2x2", winograd_dx_run<T, 2>, winograd_dx_work<T, 2>, winograd_dx_accepts,
-     backward_cost<T, winograd_cost<T, 2>>}};
+     backward_cost<T, winograd_cost<T, 2>>},
+    {"fft", fft_conv_run<T, conv2d_dx_args>, fft_conv_work<T, conv2d_dx_args>, fft_accepts<conv2d_dx_args>,
+     fft_conv_cost<T, conv2d_dx_args>}};
 template <typename T>
 constexpr Impl kConv2dDwImpls[] = {
     {"gemm", product_run<T, conv2d_dw_args>, product_work<T, conv2d_dw_args>, conv2d_dw_is_product, nullptr},
-    {"depthwise", depth_dw_run<T>, depth_dw_work<T>, depth_dw_accepts, nullptr},
+    {"depthwise", depth_dw_run<T>, depth_dw_work<T>, depth_dw_accepts, weight_cost<T, depth_dw_cost<T>>},
     {"direct", conv2d_dw_run<T>, conv2d_dw_work<T>, nullptr, weight_cost<T, direct_dw_cost<T>>},
     {"winograd4x4", winograd_dw_run<T, 4>, winograd_dw_work<T, 4>, winograd_dw_accepts,
      weight_cost<T, winograd_dw_cost<T, 4>>},
     {"winograd2x2", winograd_dw_run<T, 2>, winograd_dw_work<T, 2>, winograd_dw_accepts,
-     weight_cost<T, winograd_dw_cost<T, 2>>}};
+     weight_cost<T, winograd_dw_cost<T, 2>>},
+    {"fft", fft_conv_run<T, conv2d_dw_args>, fft_conv_work<T, conv2d_dw_args>, fft_accepts<conv2d_dw_args>,
+     fft_conv_cost<T, conv2d_dw_args>}};
 
 template <i64 N>
 constexpr Entry entry_of(const Impl (&impls)[N]) {

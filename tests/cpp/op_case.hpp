@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "harness.hpp"
@@ -63,8 +64,8 @@ class OpCase {
     std::vector<Array> arrays_;  // by field
     std::vector<double> numbers_;
     rb::Seed seed_{0, 0};
-    double ulps_ = 4, scale_ = 0, special_ulps_ = 0, float_slack_ = 0;
-    std::string special_;  // the implementations with special_ulps_
+    double ulps_ = 4, scale_ = 0, float_slack_ = 0;
+    std::vector<std::pair<std::string, double>> special_;  // implementations with other ulps
     bool same_dtype_ = false, exact_ = false;
     std::vector<std::vector<double>> expected_;  // by field
 };

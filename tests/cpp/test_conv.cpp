@@ -25,9 +25,10 @@ OpCase& parameters(OpCase& c, const Conv& v) {
 
 void all_three(const Conv& v, uint64_t seed) {
     const int64_t Cg = v.C / v.groups, P = v.P(), Q = v.Q();
-    // Winograd's algorithm has more roundings; its error has tests of its own.
+    // Winograd's algorithm has more roundings, those of transforms are in proportion to a tile's largest values; both
+    // have tests of their error of their own.
     const auto run = [](OpCase& c, int64_t terms) {
-        c.tolerance(1, double(terms) + 16).tolerance_of("winograd", 3).run();
+        c.tolerance(1, double(terms) + 16).tolerance_of("winograd", 3).tolerance_of("fft", 3).run();
     };
     OpCase y("conv2d", seed);
     y.in("x", {v.N, v.H, v.W, v.C})
@@ -87,6 +88,23 @@ TEST(conv2d_named_cases) {
     for (const Conv& v : cases) {
         for (int act = 0; act < 4; ++act) all_three(v, seed += 1);
     }
+    test::note(std::to_string(test::runs_compared()) + " runs");
+}
+
+// Several tiles, blocks of kernels and registers of channels of the transforms.
+TEST(conv2d_transforms) {
+    const Conv cases[] = {
+        {1, 70, 45, 2, 3, 9, 13, 1, 1, 4, 6, 1, 1, 1},    // tiles both ways
+        {2, 31, 33, 20, 20, 7, 7, 1, 1, 3, 3, 1, 1, 20},  // one channel per group, a register and a part
+        {1, 8, 9, 40, 200, 5, 5, 1, 1, 2, 2, 1, 1, 1},    // kernels block by block
+        {1, 8, 9, 200, 40, 5, 5, 1, 1, 2, 2, 1, 1, 1},     {3, 14, 11, 12, 18, 6, 5, 1, 1, 5, 0, 1, 1, 3},  // groups
+        {40, 9, 9, 1, 1, 5, 5, 1, 1, 2, 2, 1, 1, 1},        // tiles alone fill the registers
+        {2, 1, 400, 3, 5, 1, 31, 1, 1, 0, 15, 1, 1, 1, 0},  // rows
+        {1, 90, 1, 4, 4, 21, 1, 1, 1, 20, 0, 1, 1, 1},      // columns, full padding
+        {1, 3, 4, 3, 2, 9, 10, 1, 1, 8, 9, 1, 1, 1},        // kernels larger than the image
+        {1, 30, 30, 2, 2, 15, 15, 1, 1, 0, 0, 1, 1, 1}};
+    uint64_t seed = 900;
+    for (const Conv& v : cases) all_three(v, seed += 3);
     test::note(std::to_string(test::runs_compared()) + " runs");
 }
 

@@ -14,6 +14,22 @@ constexpr int kNumActs = 4;
 enum PadMode : i32 { pad_constant = 0, pad_edge = 1, pad_reflect = 2, pad_symmetric = 3, pad_wrap = 4 };
 constexpr int kNumPadModes = 5;
 
+// Ways to compute a convolution that a caller may name, by the names of their implementations; a name stands for every
+// implementation that begins with it. algo_auto: what the costs say.
+enum Algo : i32 {
+    algo_auto = 0,
+    algo_direct = 1,
+    algo_gemm = 2,
+    algo_winograd = 3,
+    algo_winograd4x4 = 4,
+    algo_winograd2x2 = 5,
+    algo_depthwise = 6,
+    algo_fft = 7
+};
+constexpr int kNumAlgos = 8;
+constexpr const char* kAlgoNames[kNumAlgos] = {"auto",        "direct",      "gemm",      "winograd",
+                                               "winograd4x4", "winograd2x2", "depthwise", "fft"};
+
 // Functions of `activate`; p is the parameter in brackets.
 enum Fn : i32 {
     fn_leaky = 0,      // x > 0 ? x : p x   [slope]

@@ -20,6 +20,10 @@ void parallel_for(i64 n, double cost, void (*fn)(void* env, i64 begin, i64 end),
 // May convolutions use Winograd's algorithm? RB_WINOGRAD=0 says no.
 bool winograd_enabled();
 
+// Fills the constants of a Fourier transform (fft_plan.hpp): table [fft_table_size(n, real)] of f32 or f64. For kernels
+// only with smooth lengths, which need no memory and throw nothing.
+void fft_table(i64 n, bool real, i32 dtype, void* table);
+
 // Index of the calling worker inside the innermost parallel_for (0 when serial), < Ctx::threads and < its n. For
 // scratch only.
 i32 worker_index();

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from .. import ops
-from ..ops._common import activation_code
+from ..ops._common import activation_code, algo_code
 from ..ops._geometry import explicit_padding, int_tuple, output_size, resolve_padding
 from ..ops.pad import pad_mode
 from ..tensor import Parameter
@@ -73,13 +73,15 @@ class _Conv(_Weighted):
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
         dilation: Any = 1, groups: int = 1, bias: bool = True, activation: str | None = None,
-        weight_init: str = "default", padding_mode: str = "zeros", flip: bool = False,
+        weight_init: str = "default", padding_mode: str = "zeros", flip: bool = False, algo: str = "auto",
     ) -> None:
         super().__init__()
         self._options(in_channels, out_channels, kernel_size, stride, padding, dilation, activation, self.count, groups)
         pad_mode(type(self).__name__, padding_mode)
+        algo_code(type(self).__name__, algo)
         self.padding_mode = padding_mode
         self.flip = bool(flip)
+        self.algo = algo
         shape = (out_channels, *self.kernel_size, in_channels // groups)
         self._start(shape, math.prod(shape[1:]), (out_channels,) if bias else None, weight_init)
 
@@ -87,6 +89,7 @@ class _Conv(_Weighted):
         return type(self).op(
             x, self.weight, self.bias, stride=self.stride, padding=self.padding, dilation=self.dilation,
             groups=self.groups, activation=self.activation, padding_mode=self.padding_mode, flip=self.flip,
+            algo=self.algo,
         )
 
     def macs(self, output_shape: tuple[int, ...]) -> int:
@@ -97,7 +100,7 @@ class _Conv(_Weighted):
         kernel, stride = (self.kernel_size, self.stride) if not one else (self.kernel_size[0], self.stride[0])
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={kernel}, stride={stride}"
         for name, plain in (("padding", 0), ("dilation", (1,) * self.count), ("groups", 1), ("activation", None),
-                            ("padding_mode", "zeros"), ("flip", False)):
+                            ("padding_mode", "zeros"), ("flip", False), ("algo", "auto")):
             if getattr(self, name) != plain:
                 text += f", {name}={getattr(self, name)!r}"
         return text + (", bias=False" if self.bias is None else "")
@@ -118,8 +121,8 @@ class Conv2d(_Conv):
     """Cross-correlation; x [N,H,W,in_channels], weight [out_channels,R,S,in_channels/groups], bias [out_channels].
 
     `padding` is an integer, a pair, two pairs ((top, bottom), (left, right)), "valid", "same" or "full", with what
-    `padding_mode` says ("zeros", "reflect", "replicate", "circular"); `flip` turns the kernel around. Weights start as
-    in `Linear` with fan_in R*S*in_channels/groups. See `rosenblatt.ops.conv2d`.
+    `padding_mode` says ("zeros", "reflect", "replicate", "circular"); `flip` turns the kernel around; `algo` names
+    the way to compute it. Weights start as in `Linear` with fan_in R*S*in_channels/groups. See `rosenblatt.ops.conv2d`.
     """
 
     disk_layout = {"weight": (0, 3, 1, 2)}  # noqa: RUF012

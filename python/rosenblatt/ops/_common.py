@@ -14,6 +14,7 @@ from ..tensor import DEFAULT_DTYPE, Array, Tensor, float32, float64, float_array
 
 __all__ = [
     "ACTIVATIONS",
+    "ALGORITHMS",
     "CODE",
     "OUT",
     "Array",
@@ -21,6 +22,7 @@ __all__ = [
     "Tensor",
     "X",
     "activation_code",
+    "algo_code",
     "axis_index",
     "broadcast_shape",
     "contiguous",
@@ -42,6 +44,10 @@ Kernel = Callable[..., None]
 
 CODE = {float32: 0, float64: 1}  # as the kernels know them; byte-swapped dtypes are not among the keys
 ACTIVATIONS = {None: 0, "none": 0, "linear": 0, "relu": 1, "tanh": 2, "sigmoid": 3}
+
+ALGORITHMS = {
+    "auto": 0, "direct": 1, "gemm": 2, "winograd": 3, "winograd4x4": 4, "winograd2x2": 5, "depthwise": 6, "fft": 7,
+}  # fmt: skip
 
 ndarray = np.ndarray
 new_array = _core.empty  # (shape, code or array of that dtype) -> uninitialised array on a recycled aligned buffer
@@ -116,6 +122,13 @@ def activation_code(where: str, activation: str | None) -> int:
     except (KeyError, TypeError):
         names = ", ".join(sorted(k for k in ACTIVATIONS if k))
         raise ValueError(f"{where}: activation must be one of {names} or None, got {activation!r}") from None
+
+
+def algo_code(where: str, algo: str) -> int:
+    try:
+        return ALGORITHMS[algo]
+    except (KeyError, TypeError):
+        raise ValueError(f"{where}: algo must be one of {', '.join(ALGORITHMS)}, got {algo!r}") from None
 
 
 def axis_index(where: str, axis: Any, ndim: int) -> int:

@@ -10,7 +10,7 @@ import functools
 from typing import Any
 
 from .. import _core
-from ._common import OUT, X, activation_code, empty, int_pair, kept, new_array, operands, record
+from ._common import OUT, X, activation_code, algo_code, empty, int_pair, kept, new_array, operands, record
 from ._common import pair as pair_of
 from ._geometry import AXES, Pads, int_tuple, output_size, resolve_padding, shape_of, too_wide
 from .elementwise import bias_activation_grad
@@ -63,6 +63,7 @@ def conv2d(
     activation: str | None = None,
     padding_mode: str = "zeros",
     flip: bool = False,
+    algo: str = "auto",
 ) -> X:
     """y[n,p,q,k] = activation(bias[k] + sum over r,s,c of x[n, p*stride+r*dilation-pad, ..., c] * weight[k,r,s,c]).
 
@@ -76,10 +77,15 @@ def conv2d(
     activation : None, "relu", "tanh" or "sigmoid", fused
     padding_mode : "zeros", "reflect", "replicate" or "circular", and the other modes of `pad`
     flip : True turns the kernel around, which makes this a convolution in the sense of mathematics
+    algo : "auto" (the cheapest by a prediction from shape, dtype and instruction set), "direct", "gemm" (kernels of one
+        pixel, or as large as the input), "winograd" (3x3, stride 1; also "winograd4x4", "winograd2x2"), "depthwise"
+        (one channel per group), "fft" (stride and dilation 1). The gradients take the same where it applies to them.
 
-    Returns [N,P,Q,K]. Raises ValueError naming the argument, expected and got, with a hint for NCHW input.
+    Returns [N,P,Q,K]. Raises ValueError naming the argument, expected and got, with a hint for NCHW input, and for an
+    algorithm that does not apply.
     """
     code = activation_code("conv2d", activation)
+    way = 0 if algo == "auto" else algo_code("conv2d", algo)
     if flip or padding_mode != "zeros":
         kernel = shape_of("conv2d", weight)
         if len(kernel) != 4:
@@ -95,10 +101,11 @@ def conv2d(
         shape, geometry = _make_plan(xa.shape, wa.shape, bias_shape, stride, padding, dilation, groups)
     if geometry is None:
         wide = bordered("conv2d", x, padding, "zeros", wa.shape[1:3], stride, dilation)
-        return conv2d(wide, weight, bias, stride=stride, dilation=dilation, groups=groups, activation=activation)
+        return conv2d(wide, weight, bias, stride=stride, dilation=dilation, groups=groups, activation=activation,
+                      algo=algo)  # fmt: skip
     y = new_array(shape, xa)
-    _core.conv2d(xa, wa, ba, y, *geometry, code)
-    saved = (kept(x, xa), kept(weight, wa), OUT if code else None, code, geometry)
+    _core.conv2d(xa, wa, ba, y, *geometry, code, way)
+    saved = (kept(x, xa), kept(weight, wa), OUT if code else None, code, geometry, way)
     return record("conv2d", y, _conv2d_grad, (x, weight, bias), saved)
 
 
@@ -140,19 +147,21 @@ def _make_plan(
 _plan = functools.lru_cache(maxsize=1024, typed=True)(_make_plan)
 
 
-def _conv2d_grad(g: Any, needs: Any, x: Any, w: Any, y: Any, code: int, geometry: Geometry) -> tuple[Any, ...]:
+def _conv2d_grad(
+    g: Any, needs: Any, x: Any, w: Any, y: Any, code: int, geometry: Geometry, way: int
+) -> tuple[Any, ...]:
     g, gb = bias_activation_grad(code, y, g, needs[2])
-    gx = conv2d_dx(g, w, x.shape, geometry) if needs[0] else None
-    gw = conv2d_dw(x, g, w.shape, geometry) if needs[1] else None
+    gx = _dx(g, w, x.shape, geometry, way) if needs[0] else None
+    gw = _dw(x, g, w.shape, geometry, way) if needs[1] else None
     return gx, gw, gb
 
 
-def _plain(x: X, w: Any, like: tuple[int, ...], geometry: Geometry) -> X:
+def _plain(x: X, w: Any, like: tuple[int, ...], geometry: Geometry, way: int) -> X:
     """conv2d without bias and activation, with the output shape given: the adjoint of the two ops below."""
     xa, wa = operands("conv2d", x, w)
     y = empty(like, xa.dtype)
-    _core.conv2d(xa, wa, None, y, *geometry, 0)
-    return record("conv2d", y, _conv2d_grad, (x, w, None), (x, w, None, 0, geometry))
+    _core.conv2d(xa, wa, None, y, *geometry, 0, way)
+    return record("conv2d", y, _conv2d_grad, (x, w, None), (x, w, None, 0, geometry, way))
 
 
 def conv2d_dx(dy: X, weight: Any, x_shape: tuple[int, int, int, int], geometry: Geometry) -> X:
@@ -160,29 +169,37 @@ def conv2d_dx(dy: X, weight: Any, x_shape: tuple[int, int, int, int], geometry: 
 
     geometry: (stride h, stride w, pad top, pad left, dilation h, dilation w, groups).
     """
+    return _dx(dy, weight, x_shape, geometry, 0)
+
+
+def _dx(dy: X, weight: Any, x_shape: tuple[int, ...], geometry: Geometry, way: int) -> X:
     ga, wa = pair_of("conv2d_dx", dy, weight)
     dx = new_array(tuple(x_shape), ga)
-    _core.conv2d_dx(ga, wa, dx, *geometry)
-    return record("conv2d_dx", dx, _dx_grad, (dy, weight), (dy, weight, geometry))
+    _core.conv2d_dx(ga, wa, dx, *geometry, way)
+    return record("conv2d_dx", dx, _dx_grad, (dy, weight), (dy, weight, geometry, way))
 
 
-def _dx_grad(h: Any, needs: Any, dy: Any, w: Any, geometry: Geometry) -> tuple[Any, ...]:
+def _dx_grad(h: Any, needs: Any, dy: Any, w: Any, geometry: Geometry, way: int) -> tuple[Any, ...]:
     return (
-        _plain(h, w, dy.shape, geometry) if needs[0] else None,
-        conv2d_dw(h, dy, w.shape, geometry) if needs[1] else None,
+        _plain(h, w, dy.shape, geometry, way) if needs[0] else None,
+        _dw(h, dy, w.shape, geometry, way) if needs[1] else None,
     )
 
 
 def conv2d_dw(x: X, dy: Any, w_shape: tuple[int, int, int, int], geometry: Geometry) -> X:
     """Gradient of conv2d with respect to the weight: x [N,H,W,C], dy [N,P,Q,K] -> [K,R,S,C/groups] = w_shape."""
+    return _dw(x, dy, w_shape, geometry, 0)
+
+
+def _dw(x: X, dy: Any, w_shape: tuple[int, ...], geometry: Geometry, way: int) -> X:
     xa, ga = pair_of("conv2d_dw", x, dy)
     dw = new_array(tuple(w_shape), xa)
-    _core.conv2d_dw(xa, ga, dw, *geometry)
-    return record("conv2d_dw", dw, _dw_grad, (x, dy), (x, dy, geometry))
+    _core.conv2d_dw(xa, ga, dw, *geometry, way)
+    return record("conv2d_dw", dw, _dw_grad, (x, dy), (x, dy, geometry, way))
 
 
-def _dw_grad(h: Any, needs: Any, x: Any, dy: Any, geometry: Geometry) -> tuple[Any, ...]:
+def _dw_grad(h: Any, needs: Any, x: Any, dy: Any, geometry: Geometry, way: int) -> tuple[Any, ...]:
     return (
-        conv2d_dx(dy, h, x.shape, geometry) if needs[0] else None,
-        _plain(x, h, dy.shape, geometry) if needs[1] else None,
+        _dx(dy, h, x.shape, geometry, way) if needs[0] else None,
+        _plain(x, h, dy.shape, geometry, way) if needs[1] else None,
     )

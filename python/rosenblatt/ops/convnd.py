@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ._common import OUT, Array, X, activation_code, contiguous, kept, new_array, operands, record
+from ._common import OUT, Array, X, activation_code, algo_code, contiguous, kept, new_array, operands, record
 from ._common import pair as pair_of
 from ._geometry import AXES, Pads, explicit_padding, int_tuple, output_size, resolve_padding, shape_of, too_wide
 from .conv import bordered, conv2d, conv2d_dx, flipped
@@ -43,12 +43,27 @@ def _check_channels(where: str, xs: tuple[int, ...], ws: tuple[int, ...], bias: 
         raise ValueError(f"{where}: expected bias of shape ({ws[0]},), got {shape_of(where, bias)}")
 
 
+class _Named:
+    """Errors of the two-dimensional kernels inside are worded as those of `where`, if an algorithm was asked for."""
+
+    def __init__(self, where: str, algo: str) -> None:
+        algo_code(where, algo)
+        self.where, self.active = where, algo != "auto"
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if self.active and isinstance(error, ValueError) and str(error).startswith("conv2d: algo"):
+            raise ValueError(f"{self.where}: {str(error)[len('conv2d: ') :]}") from None
+
+
 # --- one dimension
 
 
 def conv1d(
     x: X, weight: Any, bias: Any = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
-    activation: str | None = None, padding_mode: str = "zeros", flip: bool = False,
+    activation: str | None = None, padding_mode: str = "zeros", flip: bool = False, algo: str = "auto",
 ) -> X:
     """y[n,q,k] = activation(bias[k] + sum over s,c of x[n, q*stride + s*dilation - pad, c] * weight[k,s,c]).
 
@@ -70,10 +85,11 @@ def conv1d(
         xs = x.shape
     sides: tuple[int, int] = resolve_padding("conv1d", padding, xs[1:2], ws[1:2], (s,), (d,))[0]
     output_size("conv1d", xs[1], ws[1], s, sum(sides), d)
-    y: Any = conv2d(
-        reshape(x, (xs[0], 1, *xs[1:])), reshape(weight, (ws[0], 1, *ws[1:])), bias, stride=(1, s),
-        padding=((0, 0), sides), dilation=(1, d), groups=groups, activation=activation, flip=flip,
-    )  # fmt: skip
+    with _Named("conv1d", algo):
+        y: Any = conv2d(
+            reshape(x, (xs[0], 1, *xs[1:])), reshape(weight, (ws[0], 1, *ws[1:])), bias, stride=(1, s),
+            padding=((0, 0), sides), dilation=(1, d), groups=groups, activation=activation, flip=flip, algo=algo,
+        )  # fmt: skip
     return reshape(y, (xs[0], *y.shape[2:]))
 
 
@@ -82,9 +98,12 @@ def conv1d(
 
 def conv3d(
     x: X, weight: Any, bias: Any = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
-    activation: str | None = None, padding_mode: str = "zeros", flip: bool = False,
+    activation: str | None = None, padding_mode: str = "zeros", flip: bool = False, algo: str = "auto",
 ) -> X:
-    """`conv2d` for volumes: x [N,D,H,W,C], weight [K,T,R,S,C/groups], bias [K] -> [N,O,P,Q,K]; options as there."""
+    """`conv2d` for volumes: x [N,D,H,W,C], weight [K,T,R,S,C/groups], bias [K] -> [N,O,P,Q,K]; options as there.
+
+    `algo` is that of the two-dimensional convolution with T*C channels that does the work.
+    """
     code = activation_code("conv3d", activation)
     xs: tuple[int, ...] = shape_of("conv3d", x)
     ws: tuple[int, ...] = shape_of("conv3d", weight)
@@ -103,11 +122,13 @@ def conv3d(
     pads: Pads = resolve_padding("conv3d", padding, xs[1:4], ws[1:4], st, dl)
     if too_wide(pads, xs[1:4], ws[1:4], dl):
         x = bordered("conv3d", x, pads, "zeros", ws[1:4], st, dl)
-        return conv3d(x, weight, bias, stride=st, dilation=dl, groups=groups, activation=activation)
+        return conv3d(x, weight, bias, stride=st, dilation=dl, groups=groups, activation=activation, algo=algo)
     sizes: list[int] = [output_size("conv3d", xs[i + 1], ws[i + 1], st[i], sum(pads[i]), dl[i]) for i in range(3)]
     geometry: Geometry = (st, (pads[0][0], pads[1][0], pads[2][0]), dl, groups)
-    y = _forward(xa, wa, ba, (xs[0], *sizes, ws[0]), geometry, code)
-    saved = (kept(x, xa), kept(weight, wa), OUT if code else None, code, geometry)
+    way = algo_code("conv3d", algo)
+    with _Named("conv3d", algo):
+        y = _forward(xa, wa, ba, (xs[0], *sizes, ws[0]), geometry, code, way)
+    saved = (kept(x, xa), kept(weight, wa), OUT if code else None, code, geometry, way)
     return record("conv3d", y, _conv3d_grad, (x, weight, bias), saved)
 
 
@@ -116,9 +137,9 @@ def _triple(name: str, value: Any) -> Triple:
     return a, b, c
 
 
-def _flat(g: Geometry) -> tuple[int, ...]:
-    """The geometry of the 2-D convolution over pictures whose channels are the planes under the kernel."""
-    return (*g[0][1:], *g[1][1:], *g[2][1:], g[3])
+def _flat(g: Geometry, *codes: int) -> tuple[int, ...]:
+    """The geometry of the 2-D convolution over pictures whose channels are the planes under the kernel, and codes."""
+    return (*g[0][1:], *g[1][1:], *g[2][1:], g[3], *codes)
 
 
 def _planes(x: Array, depth: int, outputs: int, g: Geometry) -> Array:
@@ -139,26 +160,28 @@ def _kernel(w: Array) -> Array:
     return contiguous(w.transpose(0, 2, 3, 1, 4)).reshape(k, r, s, t * c)
 
 
-def _forward(x: Array, w: Array, bias: Array | None, shape: tuple[int, ...], g: Geometry, code: int) -> Array:
+def _forward(x: Array, w: Array, bias: Array | None, shape: tuple[int, ...], g: Geometry, code: int, way: int) -> Array:
     y = new_array(shape, x)
     n, o, p, q, k = shape
-    params = (*_flat(g), code)
+    params = _flat(g, code, way)
     _core.conv2d(_planes(x, w.shape[1], o, g), _kernel(w), bias, y.reshape(n * o, p, q, k), *params)
     return y
 
 
-def _conv3d_grad(g: Any, needs: Any, x: Any, w: Any, y: Any, code: int, geometry: Geometry) -> tuple[Any, ...]:
+def _conv3d_grad(
+    g: Any, needs: Any, x: Any, w: Any, y: Any, code: int, geometry: Geometry, way: int
+) -> tuple[Any, ...]:
     g, gb = bias_activation_grad(code, y, g, needs[2])
-    gx = conv3d_dx(g, w, x.shape, geometry) if needs[0] else None
-    gw = conv3d_dw(x, g, w.shape, geometry) if needs[1] else None
+    gx = _dx(g, w, x.shape, geometry, way) if needs[0] else None
+    gw = _dw(x, g, w.shape, geometry, way) if needs[1] else None
     return gx, gw, gb
 
 
-def _plain(x: X, w: Any, like: tuple[int, ...], geometry: Geometry) -> X:
+def _plain(x: X, w: Any, like: tuple[int, ...], geometry: Geometry, way: int) -> X:
     """conv3d without bias and activation, with the output shape given: the adjoint of the two ops below."""
     xa, wa = operands("conv3d", x, w)
-    y = _forward(xa, wa, None, like, geometry, 0)
-    return record("conv3d", y, _conv3d_grad, (x, w, None), (x, w, None, 0, geometry))
+    y = _forward(xa, wa, None, like, geometry, 0, way)
+    return record("conv3d", y, _conv3d_grad, (x, w, None), (x, w, None, 0, geometry, way))
 
 
 def conv3d_dx(dy: X, weight: Any, x_shape: tuple[int, ...], geometry: Geometry) -> X:
@@ -166,6 +189,10 @@ def conv3d_dx(dy: X, weight: Any, x_shape: tuple[int, ...], geometry: Geometry) 
 
     geometry: (stride, padding in front, dilation, groups), each but the last a triple (depth, height, width).
     """
+    return _dx(dy, weight, x_shape, geometry, 0)
+
+
+def _dx(dy: X, weight: Any, x_shape: tuple[int, ...], geometry: Geometry, way: int) -> X:
     ga, wa = pair_of("conv3d_dx", dy, weight)
     n, d, h, w, c = x_shape
     k, t, _, _, cg = wa.shape
@@ -173,38 +200,43 @@ def conv3d_dx(dy: X, weight: Any, x_shape: tuple[int, ...], geometry: Geometry) 
     if ga.shape != (n, o, p, q, k) or c != cg * geometry[3]:
         raise ValueError(f"conv3d_dx: dy {ga.shape} and weight {wa.shape} do not fit x of shape {tuple(x_shape)}")
     planes = new_array((n * o, h, w, t * c), ga)
-    _core.conv2d_dx(contiguous(ga).reshape(n * o, p, q, k), _kernel(wa), planes, *_flat(geometry))
+    _core.conv2d_dx(contiguous(ga).reshape(n * o, p, q, k), _kernel(wa), planes, *_flat(geometry, way))
     dx = new_array(tuple(x_shape), ga)
     pixels = h * w * geometry[3]
     _core.fold(planes.reshape(n, o, pixels, t, cg), dx.reshape(n, d, pixels, cg), geometry[0][0], geometry[1][0],
                geometry[2][0])  # fmt: skip
-    return record("conv3d_dx", dx, _dx_grad, (dy, weight), (dy, weight, geometry))
+    return record("conv3d_dx", dx, _dx_grad, (dy, weight), (dy, weight, geometry, way))
 
 
-def _dx_grad(h: Any, needs: Any, dy: Any, w: Any, geometry: Geometry) -> tuple[Any, ...]:
+def _dx_grad(h: Any, needs: Any, dy: Any, w: Any, geometry: Geometry, way: int) -> tuple[Any, ...]:
     return (
-        _plain(h, w, dy.shape, geometry) if needs[0] else None,
-        conv3d_dw(h, dy, w.shape, geometry) if needs[1] else None,
+        _plain(h, w, dy.shape, geometry, way) if needs[0] else None,
+        _dw(h, dy, w.shape, geometry, way) if needs[1] else None,
     )
 
 
 def conv3d_dw(x: X, dy: Any, w_shape: tuple[int, ...], geometry: Geometry) -> X:
     """Gradient of conv3d with respect to the weight: x [N,D,H,W,C], dy [N,O,P,Q,K] -> [K,T,R,S,C/groups] = w_shape."""
+    return _dw(x, dy, w_shape, geometry, 0)
+
+
+def _dw(x: X, dy: Any, w_shape: tuple[int, ...], geometry: Geometry, way: int) -> X:
     xa, ga = pair_of("conv3d_dw", x, dy)
     k, t, r, s, cg = w_shape
     n, o, p, q = ga.shape[:4]
     if ga.ndim != 5 or ga.shape[4] != k or xa.ndim != 5 or xa.shape[0] != n or xa.shape[4] != cg * geometry[3]:
         raise ValueError(f"conv3d_dw: x {xa.shape} and dy {ga.shape} do not fit a weight of shape {tuple(w_shape)}")
     flat = new_array((k, r, s, t * cg), xa)
-    _core.conv2d_dw(_planes(xa, t, o, geometry), contiguous(ga).reshape(n * o, p, q, k), flat, *_flat(geometry))
+    planes = _planes(xa, t, o, geometry)
+    _core.conv2d_dw(planes, contiguous(ga).reshape(n * o, p, q, k), flat, *_flat(geometry, way))
     dw = contiguous(flat.reshape(k, r, s, t, cg).transpose(0, 3, 1, 2, 4))
-    return record("conv3d_dw", dw, _dw_grad, (x, dy), (x, dy, geometry))
+    return record("conv3d_dw", dw, _dw_grad, (x, dy), (x, dy, geometry, way))
 
 
-def _dw_grad(h: Any, needs: Any, x: Any, dy: Any, geometry: Geometry) -> tuple[Any, ...]:
+def _dw_grad(h: Any, needs: Any, x: Any, dy: Any, geometry: Geometry, way: int) -> tuple[Any, ...]:
     return (
-        conv3d_dx(dy, h, x.shape, geometry) if needs[0] else None,
-        _plain(x, h, dy.shape, geometry) if needs[1] else None,
+        _dx(dy, h, x.shape, geometry, way) if needs[0] else None,
+        _plain(x, h, dy.shape, geometry, way) if needs[1] else None,
     )
 
 
