@@ -13,7 +13,7 @@ from rosenblatt import _core
 
 pytestmark = pytest.mark.quick
 
-# one shape per road: tiles (packed, direct, packed on the way), vector (row, column), few columns, chunks of K
+# one shape per road: tiles (packed, direct, packed on the way), vector (row, column), few columns, chunks of K, few k
 SHAPES = [
     (40, 50, 60),
     (60, 40, 256),
@@ -23,6 +23,7 @@ SHAPES = [
     (37, 131, 10),
     (3, 90, 200),
     (8, 4100, 9),
+    (40, 3, 600),
 ]
 
 

@@ -71,6 +71,18 @@ static void gemm_few_rows(const Gemm<T>& g, const Block<T>& blk, i64 j0, i64 j1,
     }
 }
 
+// Products with few k are their stores: c is written along its rows, a few at a time, instead of by column panels.
+template <typename T>
+static void gemm_short(const Gemm<T>& g, const Block<T>& blk, i64 i0, i64 i1, T* scratch) {
+    for (i64 i = i0; i < i1; i += kFewRows) {
+        Gemm<T> h = g;
+        h.m = min_i(kFewRows, i1 - i);
+        h.a += i * g.ars;
+        h.c += i * g.ldc;
+        gemm_few_rows(h, blk, 0, g.n, scratch);
+    }
+}
+
 template <typename T>
 static void pack_rows(const Gemm<T>& g, const GemmPlan& p, const Block<T>& blk, i64 r0, i64 r1, T* dst, i64 abase) {
     for (i64 r = r0; r < r1; ++r) {
@@ -100,6 +112,14 @@ static void gemm_one(const Gemm<T>& g, const GemmPlan& p, T* work, i64 threads) 
             parallel_or_serial(threads, chunks, double(g.m * chunk * blk.k) * 0.1, [&](i64 t0, i64 t1) {
                 T* scratch = work + (threads > 1 ? worker_index() : 0) * p.b_elems;
                 gemm_few_rows(g, blk, t0 * chunk, min_i(t1 * chunk, g.n), scratch);
+            });
+            continue;
+        }
+        if (p.short_k) {
+            const double cost = double(g.n) * double(blk.k) * ns + double(g.n) * 0.1;
+            parallel_or_serial(threads, ceil_div(g.m, kFewRows), cost * kFewRows, [&](i64 t0, i64 t1) {
+                T* scratch = work + (threads > 1 ? worker_index() : 0) * p.b_elems;
+                gemm_short(g, blk, t0 * kFewRows, min_i(t1 * kFewRows, g.m), scratch);
             });
             continue;
         }

@@ -33,9 +33,12 @@ constexpr GemmOrder gemm_order(i64 m, i64 n, i64 k) {
     return n <= kNarrow && n != 7 && n != 8 && m >= 4 && k >= kNarrowK ? order_narrow : order_tiles;
 }
 
+constexpr i64 kShortK = 8;  // longest K of products that only stream c
+
 struct GemmPlan {
     GemmOrder order;
     bool wide, pack_a, pack_b;
+    bool short_k;          // c is written along its rows
     i64 kblocks, kc;       // blocks of the reduction and the longest of them
     i64 rows, cols;        // row panels (of at most kMR), column panels (of at most kNR)
     i64 chunk_rows;        // wide: row panels packed at a time by a worker
@@ -77,10 +80,11 @@ static GemmPlan plan_gemm(const Gemm<T>& g, i64 l2_bytes, i64 l3_bytes) {
     p.rows = ceil_div(g.m, kMR<T>);
     p.cols = ceil_div(g.n, kNR<T>);
     const i64 l2_rows = max_i(max_i(l2_bytes, 256 << 10) / 2 / (p.kc * size) / kMR<T>, 4);
-    p.wide = p.rows > l2_rows;
+    p.short_k = g.m > kFewRows && g.k <= kShortK && g.bcs == 1 && g.n >= 2 * kWideNV * V<T>::L;
+    p.wide = p.rows > l2_rows && !p.short_k;
     const bool a_strided = g.ars != 1 && g.acs != 1;
     const bool a_aliases = g.acs == 1 && (g.ars * size) % 2048 == 0;
-    p.pack_a = g.m > kFewRows && p.cols >= 2 &&
+    p.pack_a = g.m > kFewRows && p.cols >= 2 && !p.short_k &&
                (a_strided || p.cols >= 8 || (a_aliases && p.rows > 1) || (g.ars == 1 && p.cols >= 4));
     p.pack_b = p.wide || g.bcs != 1 || (p.rows >= 4 && (g.brs * size) % 1024 == 0) || p.rows >= 8;
     if (p.wide) {

@@ -6,7 +6,7 @@
 // part of a register holds one element's Q chains, no transposing), so every layout has the same bits and reads b once.
 //
 //   vector (m = 1, or n = 1 as c' = b' a'):  gemv_rows for b with unit column stride, gemv_cols for unit row stride
-//   narrow (n <= kNarrow): rows of a along k, b packed as [k/Q][n][Q]
+//   narrow (n <= kNarrow): rows of a along k, or columns of a if those are contiguous; b packed as [k/Q][n][Q]
 
 template <typename T>
 constexpr i64 kVectorChunk = 2048 / sizeof(T);  // columns of b per task of a vector product
@@ -240,6 +240,82 @@ constexpr NarrowTable<T> make_narrow() {
 template <typename T>
 constexpr NarrowTable<T> kNarrowTiles = make_narrow<T>();
 
+// The same for a with unit stride along its rows, row k lda apart: a register holds one k of `rows` <= L rows of c, and
+// its chains belong to NJ columns, j0 and on, of the packed b (quads `ldb` apart). sums: [column][L].
+template <class VT, int NJ>
+static __attribute__((noinline)) void narrow_tile_rows(const typename VT::T* a, i64 lda, int rows,
+                                                       const typename VT::T* b, i64 ldb, i64 k, typename VT::T* sums) {
+    using R = typename VT::R;
+    constexpr int Q = kQuad<VT>;
+    const typename VT::M mask = VT::first(rows);
+    R acc[NJ][Q];
+#pragma GCC unroll 8
+    for (int j = 0; j < NJ; ++j)
+#pragma GCC unroll 4
+        for (int q = 0; q < Q; ++q) acc[j][q] = VT::zero();
+    i64 p = 0;
+    for (; p + Q <= k; p += Q, b += ldb) {
+#pragma GCC unroll 4
+        for (int q = 0; q < Q; ++q) {
+            const R av = VT::load_m(a + (p + q) * lda, mask);
+#pragma GCC unroll 8
+            for (int j = 0; j < NJ; ++j) acc[j][q] = VT::fma(av, VT::set(b[j * Q + q]), acc[j][q]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int q = 0; q < Q; ++q) {
+        if (p + q >= k) break;
+        const R av = VT::load_m(a + (p + q) * lda, mask);
+#pragma GCC unroll 8
+        for (int j = 0; j < NJ; ++j) acc[j][q] = VT::fma(av, VT::set(b[j * Q + q]), acc[j][q]);
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < NJ; ++j) VT::store(sums + j * VT::L, sum_chains<Q>(acc[j]));
+}
+
+constexpr int kNarrowColumns = kVecBytes == 64 ? 6 : 3;  // of a run of narrow_tile_rows
+
+// Rows [i0, i0 + m) of c, m <= L.
+template <typename T>
+static void gemm_narrow_rows(const Gemm<T>& g, i64 i0, int m, const T* b, i64 ldb) {
+    using VT = V<T>;
+    constexpr int L = VT::L, NC = int(ceil_div(kNarrow, L));
+    T sums[kNarrow][L];  // [column][row]
+    const i64 runs = ceil_div(g.n, kNarrowColumns);
+    for (i64 r = 0; r < runs; ++r) {
+        const i64 j0 = cut(g.n, runs, r);
+        const T *a = g.a + i0, *from = b + j0 * kQuad<VT>;
+        switch (cut(g.n, runs, r + 1) - j0) {
+            case 1:
+                narrow_tile_rows<VT, 1>(a, g.acs, m, from, ldb, g.k, sums[j0]);
+                break;
+            case 2:
+                narrow_tile_rows<VT, 2>(a, g.acs, m, from, ldb, g.k, sums[j0]);
+                break;
+            case 3:
+                narrow_tile_rows<VT, 3>(a, g.acs, m, from, ldb, g.k, sums[j0]);
+                break;
+            case 4:
+                narrow_tile_rows<VT, 4>(a, g.acs, m, from, ldb, g.k, sums[j0]);
+                break;
+            case 5:
+                narrow_tile_rows<VT, 5>(a, g.acs, m, from, ldb, g.k, sums[j0]);
+                break;
+            default:
+                narrow_tile_rows<VT, 6>(a, g.acs, m, from, ldb, g.k, sums[j0]);
+        }
+    }
+    for (int i = 0; i < m; ++i) {
+        T row[NC * L] = {};
+        for (i64 j = 0; j < g.n; ++j) row[j] = sums[j][i];
+        typename VT::R sum[1][NC];
+#pragma GCC unroll 8
+        for (int c = 0; c < NC; ++c) sum[0][c] = VT::load(row + c * L);
+        const TileOut<T> o{g.c + (i0 + i) * g.ldc, g.ldc, g.alpha, g.beta, g.bias, g.act, i32(g.n), 0, 0};
+        finish<VT, 1, NC, false>(sum, o);
+    }
+}
+
 template <typename T>
 static void gemm_narrow(const Gemm<T>& g, const GemmPlan& plan, T* work, i64 threads) {
     constexpr int L = V<T>::L, Q = kQuad<V<T>>, P = L / Q;
@@ -263,6 +339,10 @@ static void gemm_narrow(const Gemm<T>& g, const GemmPlan& plan, T* work, i64 thr
             const i64 i0 = cut(g.m, tasks, t), m = cut(g.m, tasks, t + 1) - i0, tiles = ceil_div(m, kNarrowMR);
             const T* a = g.a + i0 * g.ars;
             i64 lda = g.ars;
+            if (g.ars == 1 && g.acs != 1) {
+                for (i64 i = 0; i < m; i += L) gemm_narrow_rows(g, i0 + i, int(min_i(L, m - i)), work, i64(nv * L));
+                continue;
+            }
             if (g.acs != 1) {
                 pack(rows, g.k, a, g.ars, g.acs, m, g.k);
                 a = rows;
