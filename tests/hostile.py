@@ -89,7 +89,8 @@ def strided(rng, dtype):
 def array(rng, field, hint):
     """Mostly an array of the right kind, of a hinted or random shape; sometimes of a neighbouring kind."""
     name, _, role, element, *_ = field
-    dtype = {"float": hint["dtype"], "int64": np.int64, "int32": np.int32}[element]
+    bfloat16 = np.uint16 if rng.random() < 0.5 else np.float32
+    dtype = {"float": hint["dtype"], "bfloat16": bfloat16}.get(element) or np.dtype(element).type
     if rng.random() < 0.04:
         dtype = [np.float32, np.float64, np.int64, np.int32, np.uint8, np.float16][rng.integers(6)]
     roll = rng.random()
@@ -105,6 +106,8 @@ def array(rng, field, hint):
             s = s[:3]
     if role == "in" and np.dtype(dtype).kind == "i":
         a = rng.integers(-1 if rng.random() < 0.2 else 0, 9 if rng.random() < 0.3 else 2, s).astype(dtype)
+    elif dtype is np.uint16:
+        a = rng.integers(0, 2**16, s, np.uint16)
     elif np.dtype(dtype).kind == "f":
         with np.errstate(over="ignore"):
             a = rng.standard_normal(s).astype(dtype)

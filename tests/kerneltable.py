@@ -42,13 +42,14 @@ class KernelSpec:
     reference: Callable[..., Any]
     ulps: float = 2.0
     takes_dtype: bool = False  # the reference is told the dtype
+    dtypes: tuple[Any, ...] = (F32, F64)  # of its float arrays
 
 
 KERNELS: dict[str, KernelSpec] = {}
 
 
-def kernel(name, cases, big, reference, ulps=2.0, takes_dtype=False):
-    KERNELS[name] = KernelSpec(name, cases, big, reference, ulps, takes_dtype)
+def kernel(name, cases, big, reference, ulps=2.0, takes_dtype=False, dtypes=(F32, F64)):
+    KERNELS[name] = KernelSpec(name, cases, big, reference, ulps, takes_dtype, dtypes)
 
 
 def distinct(rng, shape, gap=0.03):
@@ -391,6 +392,8 @@ def _gemm(rng):
                 (17, 258, 12),
                 (60, 40, 256),  # b packed on the way
                 (120, 33, 70),
+                (23, 5, 300),  # few k: along the rows of c
+                (40, 1, 600),
             ]
         )
     ]
@@ -418,6 +421,56 @@ kernel(
     ],
     ref.gemm,
     4,
+)
+
+# --- bfloat16: to_bfloat16 over all kinds of numbers, products of bit patterns and of float32 in turn
+
+
+def _to_bfloat16(rng):
+    wide = rng.standard_normal(3001) * np.exp2(rng.integers(-160, 160, 3001).astype(np.float64))
+    halves = (1 + np.arange(512) / 256.0) * np.repeat(2.0 ** np.array([0, -126, 100, -130]), 128)
+    out = [Case(str(s), (rng.standard_normal(s), Out(s))) for s in [*SHAPES, *((n,) for n in EDGE)]]
+    near = np.concatenate([np.nextafter(halves, 0), halves, np.nextafter(halves, np.inf)])
+    more = (("wide", wide), ("halves", near), ("special", SPECIAL))
+    return [*out, *(Case(label, (x, Out(x.shape))) for label, x in more)]
+
+
+def _patterns(rng, shape):
+    return ref.to_bfloat16(rng.standard_normal(shape))
+
+
+def _bf16_case(rng, i, m, k, n, bias=True, act=0):
+    factors = (_patterns if i % 2 else _normal, _patterns if i % 4 < 2 else _normal)
+    row = rng.standard_normal(n) if bias else None
+    return Case(
+        f"{m}x{k}x{n} bias={bias} act={act} {i % 4}",
+        (Out((m, n)), factors[0](rng, (m, k)), factors[1](rng, (k, n)), row, act),
+    )
+
+
+BF16_SHAPES = [(1, 1, 1), (14, 32, 32), (15, 33, 31), (1, 7, 5), (5, 8, 1), (64, 17, 48), (37, 5, 97), (29, 259, 67),
+               (2, 3, 300), (129, 31, 8), (9, 1283, 20), (6, 2600, 33), (0, 3, 4), (3, 0, 4), (3, 4, 0)]  # fmt: skip
+
+kernel(
+    "to_bfloat16",
+    _to_bfloat16,
+    lambda rng: [Case("big", (rng.standard_normal((301, 1001)), Out((301, 1001))))],
+    lambda x, y: ref.to_bfloat16(x),
+)
+kernel(
+    "from_bfloat16",
+    lambda rng: [Case(str(s), (Out(s), rng.integers(0, 2**15, s, np.uint16))) for s in SHAPES],
+    lambda rng: [Case("big", (Out((256, 256)), np.arange(65536, dtype=np.uint16).reshape(256, 256)))],
+    lambda y, x: ref.from_bfloat16(x),
+    ulps=0,
+)
+kernel(
+    "gemm_bf16",
+    lambda rng: [_bf16_case(rng, i, *s, bias=i % 4 != 3, act=i % 4) for i, s in enumerate(BF16_SHAPES)],
+    lambda rng: [_bf16_case(rng, i, *s) for i, s in enumerate([(301, 149, 257), (7, 1500, 600), (600, 1301, 60)])],
+    lambda c, a, b, bias, act: ref.gemm(ref.from_bfloat16(a), ref.from_bfloat16(b), bias, act=act),
+    4,
+    dtypes=(F32,),
 )
 
 # --- convolution; geometry: (N,H,W,C, K,R,S, stride, pad, dilation, groups)

@@ -457,6 +457,64 @@ op(
 )
 
 
+# --- bfloat16; the product takes float64 through `call`, which gives its arguments' dtype back
+
+
+def _product_bf16(a: Any, b: Any, bias: Any = None, **options: Any) -> Any:
+    wide = [x for x in (a, b, bias) if isinstance(x, np.ndarray) and x.dtype == np.float64]
+    narrow = [x.astype(np.float32) if any(x is w for w in wide) else x for x in (a, b, bias)]
+    y = ops.gemm_bf16(*narrow, **options)
+    return y.astype(np.float64) if wide else y
+
+
+def _reference_bf16(a: Any, b: Any, bias: Any = None, activation: Any = None, dtype: Any = None) -> Any:
+    a, b = (ref.from_bfloat16(x if x.dtype == np.uint16 else x.astype(np.float32)) for x in (a, b))
+    want, bound = ref.gemm(a, b, bias, act=activation)
+    return want, bound * (1 if dtype == np.float32 else 2.0**29)
+
+
+op(
+    "gemm_bf16",
+    lambda rng: [
+        Sample(
+            (normal(rng, (m, k)), (ref.to_bfloat16 if i else np.array)(normal(rng, (k, n))), normal(rng, (n,))),
+            {"activation": ref.ACTIVATIONS[i]},
+        )
+        for i, (m, k, n) in enumerate([(3, 5, 7), (17, 33, 31), (1, 8, 40), (20, 1, 9)])
+    ],
+    _reference_bf16,
+    4,
+    call=_product_bf16,
+    tensors=False,
+    dtyped=True,
+    errors=(
+        err(zeros(2, 3), zeros(2, 3), says="expected [M,K] and [K,N], got (2, 3) and (2, 3)"),
+        err(zeros(2, 3), zeros(3), says="got (2, 3) and (3,)"),
+        err(zeros(2, 3), zeros(3, 4), zeros(3), says="bias of shape (4,), got (3,)"),
+        err(zeros(2, 3), zeros(3, 4), activation="gelu", says="activation must be one of"),
+    ),
+)
+op(
+    "to_bfloat16",
+    lambda rng: [Sample((normal(rng, s),)) for s in [(), (0,), (37,), (4, 5, 6)]],
+    ref.to_bfloat16,
+    tensors=False,
+    errors=(err(np.zeros(3, np.complex64), kind=TypeError, says="complex64"),),
+)
+op(
+    "from_bfloat16",
+    lambda rng: [Sample((rng.integers(0, 2**15, s, np.uint16),)) for s in [(), (0,), (37,), (4, 5, 6)]],
+    ref.from_bfloat16,
+    0,
+    tensors=False,
+    errors=(
+        err(zeros(3), kind=TypeError, says="expected an array of uint16, got float32"),
+        err([1], kind=TypeError, says="got list"),
+        err(np.zeros(2, np.uint16), dtype=np.int32, kind=TypeError, says="float32 or float64, got int32"),
+    ),
+)
+
+
 def _linears(rng: Any) -> list[Sample]:
     out = []
     for i, s in enumerate([(1,), (4,), (2, 4), (7, 5), (2, 3, 4), (0, 4), (17, 33)]):

@@ -40,6 +40,23 @@ def gemm(a, b, bias=None, c=None, alpha=1.0, beta=0.0, act=None):
     return y, bound + np.abs(y)
 
 
+def to_bfloat16(x):
+    """Bit patterns of the bfloat16 numbers nearest to float64 numbers, halves to even; a NaN becomes quiet."""
+    x = np.asarray(x, np.float64)
+    with np.errstate(all="ignore"):
+        unit = np.exp2(np.maximum(np.frexp(x)[1] - 1, -126) - 7.0)  # distance of bfloat16 numbers at x
+        near = np.where(np.isfinite(x), np.copysign(np.rint(x / unit) * unit, x), x)
+        bits = near.astype(np.float32).view(np.uint32)
+    return ((bits >> 16) | np.where(np.isnan(x), 0x40, 0)).astype(np.uint16)
+
+
+def from_bfloat16(u):
+    """float64 numbers of bit patterns; of floats, those of their nearest bfloat16."""
+    u = u if u.dtype.kind == "u" else to_bfloat16(u)
+    with np.errstate(invalid="ignore"):  # of NaN
+        return (u.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+
+
 def _tap(x, p, q, r, s, stride, pad, dil):
     """x [N,H,W,C] read at (p*stride + r*dil - pad, ...) for all p < P, q < Q: [N,P,Q,C], zeros outside."""
     out = np.zeros((x.shape[0], p, q, x.shape[3]))

@@ -25,7 +25,7 @@ INDICES = ("argmax", "argmin", "argsort")  # which answer with plain integer arr
 each_op = pytest.mark.parametrize("name", list(SPECS))
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 with_gradient = pytest.mark.parametrize("name", [n for n, s in SPECS.items() if s.gradients])
-CREATORS = ("zeros", "ones", "uniform", "normal", "one_hot", "gabor_bank", "gabor_kernel")
+CREATORS = ("zeros", "ones", "uniform", "normal", "one_hot", "gabor_bank", "gabor_kernel", "from_bfloat16")
 taking_arrays = [n for n in SPECS if n not in CREATORS]
 
 

@@ -24,6 +24,8 @@ from .tensor import Tensor
 Float = npt.NDArray[Any]
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
+UInt16 = npt.NDArray[np.uint16]
+Bfloat16 = npt.NDArray[Any]
 
 '''
 
@@ -116,7 +118,7 @@ TAIL = {
     "pool_trim": "() -> None",
 }
 
-TYPES = {"float": "Float", "int64": "Int64", "int32": "Int32"}
+TYPES = {"float": "Float", "int64": "Int64", "int32": "Int32", "uint16": "UInt16", "bfloat16": "Bfloat16"}
 
 
 def render() -> str:

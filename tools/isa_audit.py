@@ -25,6 +25,7 @@ ALLOWED_UNDEFINED = {
     "rb::worker_index()",
     "rb::winograd_enabled()",
     "rb::fft_table(long, bool, int, void*)",
+    "rb::has_bf16_dot()",
     "memcpy",
     "memset",
     "memmove",

@@ -14,13 +14,25 @@ namespace {
 
 using py::detail::npy_api;
 
-constexpr const char* kDTypeName[] = {"float32", "float64", "int64", "int32"};
+constexpr const char* kDTypeName[] = {"float32", "float64", "int64", "int32", "uint16"};
+
+// The dtypes of each element class, and their name in errors.
+struct Wanted {
+    i32 dtype, other;
+    const char* text;
+};
+constexpr Wanted kWanted[] = {{f32, f64, "an array of float32 or float64"},
+                              {i64t, i64t, "an array of int64"},
+                              {i32t, i32t, "an array of int32"},
+                              {u16t, u16t, "an array of uint16 (bfloat16 bit patterns)"},
+                              {u16t, f32, "an array of uint16 (bfloat16 bit patterns) or float32"}};
 
 PyObject* descriptor(i32 dtype) {
-    static PyObject* cache[4] = {};
+    static PyObject* cache[5] = {};
     if (!cache[dtype]) {
         const int number[] = {npy_api::NPY_FLOAT_, npy_api::NPY_DOUBLE_,
-                              sizeof(long) == 8 ? npy_api::NPY_LONG_ : npy_api::NPY_LONGLONG_, npy_api::NPY_INT_};
+                              sizeof(long) == 8 ? npy_api::NPY_LONG_ : npy_api::NPY_LONGLONG_, npy_api::NPY_INT_,
+                              npy_api::NPY_USHORT_};
         cache[dtype] = npy_api::get().PyArray_DescrFromType_(number[dtype]);
     }
     Py_INCREF(cache[dtype]);
@@ -66,6 +78,7 @@ i32 dtype_of(PyObject* array) {
     if (number == npy_api::NPY_FLOAT_) return f32;
     if (number == npy_api::NPY_DOUBLE_) return f64;
     if (number == npy_api::NPY_INT_) return i32t;
+    if (number == npy_api::NPY_USHORT_) return u16t;
     if ((number == npy_api::NPY_LONG_ && sizeof(long) == 8) || number == npy_api::NPY_LONGLONG_) return i64t;
     return -1;
 }
@@ -136,14 +149,9 @@ bool to_view(PyObject* object, const Field& f, const char* op, View* view, PyObj
     }
     auto* a = proxy(object);
     const i32 dtype = dtype_of(object);
-    const bool good = f.elem == Elem::real    ? (dtype == f32 || dtype == f64)
-                      : f.elem == Elem::int64 ? dtype == i64t
-                                              : dtype == i32t;
-    if (!good) {
-        const char* expected = f.elem == Elem::real    ? "an array of float32 or float64"
-                               : f.elem == Elem::int64 ? "an array of int64"
-                                                       : "an array of int32";
-        return refuse(PyExc_TypeError, op, f, expected, a->descr);
+    const Wanted& wanted = kWanted[static_cast<i32>(f.elem)];
+    if (dtype < 0 || (dtype != wanted.dtype && dtype != wanted.other)) {
+        return refuse(PyExc_TypeError, op, f, wanted.text, a->descr);
     }
     if (a->nd > kMaxDims) {
         PyErr_Format(PyExc_ValueError, "%s: %s must have at most %d axes, got %d", op, f.name, kMaxDims, a->nd);

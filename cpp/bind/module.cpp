@@ -303,7 +303,8 @@ bool same_shape(PyObject* a, PyObject* b) {
     return same;
 }
 
-// empty(shape: tuple[int, ...], dtype: int or array to take it from) -> array; 0 float32, 1 float64, 2 int64, 3 int32
+// empty(shape: tuple[int, ...], dtype: int or array to take it from) -> array; 0 float32, 1 float64, 2 int64, 3 int32,
+// 4 uint16
 PyObject* empty(PyObject*, PyObject* const* args, Py_ssize_t n) {
     if (n != 2 || !PyTuple_Check(args[0])) {
         PyErr_SetString(PyExc_TypeError, "empty: expected (shape tuple, dtype code)");
@@ -313,8 +314,8 @@ PyObject* empty(PyObject*, PyObject* const* args, Py_ssize_t n) {
     const bool like = py::isinstance<py::array>(args[1]);
     const long dtype = like ? dtype_of(args[1]) : PyLong_AsLong(args[1]);
     if (dtype == -1 && PyErr_Occurred()) return nullptr;
-    if (ndim > kMaxDims || dtype < 0 || dtype > i32t) {
-        PyErr_Format(PyExc_ValueError, "empty: at most %d axes and a dtype code 0..3, got %zd axes and code %ld",
+    if (ndim > kMaxDims || dtype < 0 || dtype > u16t) {
+        PyErr_Format(PyExc_ValueError, "empty: at most %d axes and a dtype code 0..4, got %zd axes and code %ld",
                      kMaxDims, ndim, dtype);
         return nullptr;
     }
@@ -494,12 +495,13 @@ const char* role_name(Role role) {
 
 // op_table() -> {op: [(field, kind, role, element class, optional, contiguous), ...]}
 py::dict op_table() {
+    constexpr const char* names[] = {"float", "int64", "int32", "uint16", "bfloat16"};  // by Elem
     py::dict table;
     for (const OpInfo& op : op_info) {
         py::list fields;
         for (i32 i = 0; i < op.count; ++i) {
             const Field& f = op.fields[i];
-            const char* elem = f.elem == Elem::real ? "float" : f.elem == Elem::int64 ? "int64" : "int32";
+            const char* elem = names[static_cast<i32>(f.elem)];
             fields.append(py::make_tuple(f.name, kind_name(f), role_name(f.role), elem, f.optional, f.contiguous));
         }
         table[op.name] = fields;

@@ -34,8 +34,11 @@ View view_of(const py::handle& array, const char* what, py::object* copy = nullp
     View v{};
     PyObject* kept = nullptr;
     const i32 dtype = py::isinstance<py::array>(array) ? dtype_of(array.ptr()) : -1;
-    const Field f{what,  Kind::view, Role::in, dtype == i64t ? Elem::int64 : dtype == i32t ? Elem::int32 : Elem::real,
-                  false, false,      0};
+    const Elem elem = dtype == i64t   ? Elem::int64
+                      : dtype == i32t ? Elem::int32
+                      : dtype == u16t ? Elem::uint16
+                                      : Elem::real;
+    const Field f{what, Kind::view, Role::in, elem, false, false, 0};
     if (!to_view(array.ptr(), f, "capture", &v, &kept)) throw py::error_already_set();
     if (kept && copy) {
         *copy = py::reinterpret_steal<py::object>(kept);
@@ -140,7 +143,7 @@ py::object window_on(const View& v, PyProgram& p) {
     const auto& api = py::detail::npy_api::get();
     const int number[] = {py::detail::npy_api::NPY_FLOAT_, py::detail::npy_api::NPY_DOUBLE_,
                           sizeof(long) == 8 ? py::detail::npy_api::NPY_LONG_ : py::detail::npy_api::NPY_LONGLONG_,
-                          py::detail::npy_api::NPY_INT_};
+                          py::detail::npy_api::NPY_INT_, py::detail::npy_api::NPY_USHORT_};
     Py_intptr_t shape[kMaxDims], strides[kMaxDims];
     for (i32 i = 0; i < v.ndim; ++i) {
         shape[i] = v.shape[i];

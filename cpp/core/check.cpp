@@ -137,6 +137,9 @@ bool check_views(Check& c, const OpInfo& info, const char* args, bool one_dtype)
         }
         if (f.elem == Elem::int64 && v.dtype != i64t) return c.fail("%s must be int64", f.name);
         if (f.elem == Elem::int32 && v.dtype != i32t) return c.fail("%s must be int32", f.name);
+        if (f.elem == Elem::uint16 && v.dtype != u16t) return c.fail("%s must be uint16", f.name);
+        if (f.elem == Elem::bfloat16 && v.dtype != u16t && v.dtype != f32)
+            return c.fail("%s must be uint16 (bfloat16) or float32", f.name);
         if (f.elem != Elem::real) continue;
         if (v.dtype != f32 && v.dtype != f64) return c.fail("%s must be float32 or float64", f.name);
         if (first && one_dtype && v.dtype != first->dtype) {
@@ -160,6 +163,12 @@ bool check(Check&, const fill_args&) {
     return true;
 }
 bool check(Check& c, const cast_args& a) {
+    return c.same_shape("y", a.y, "x", a.x);
+}
+bool check(Check& c, const to_bfloat16_args& a) {
+    return c.same_shape("y", a.y, "x", a.x);
+}
+bool check(Check& c, const from_bfloat16_args& a) {
     return c.same_shape("y", a.y, "x", a.x);
 }
 
@@ -368,6 +377,16 @@ bool check(Check& c, const gemm_args& g) {
         const bool own = lead == 1 && g.bias.ndim == 2 && g.bias.shape[0] == g.c.shape[0] && g.bias.shape[1] == N;
         if (!shared && !own) return c.fail("bias must have shape [%lld], got %s", (long long)N, ShapeText(g.bias).text);
     }
+    return c.in_range("act", g.act, 0, kNumActs - 1);
+}
+
+bool check(Check& c, const gemm_bf16_args& g) {
+    if (g.c.dtype != f32) return c.fail("c must be float32");
+    if (!c.ndim("c", g.c, 2, "[M,N]") || !c.ndim("a", g.a, 2, "[M,K]") || !c.ndim("b", g.b, 2, "[K,N]")) return false;
+    const i64 K = g.a.shape[1], N = g.b.shape[1];
+    if (!c.extent("b", g.b, 0, K, "K") || !c.extent("c", g.c, 0, g.a.shape[0], "M") || !c.extent("c", g.c, 1, N, "N"))
+        return false;
+    if (present(g.bias) && !(c.ndim("bias", g.bias, 1, "[N]") && c.extent("bias", g.bias, 0, N, "N"))) return false;
     return c.in_range("act", g.act, 0, kNumActs - 1);
 }
 
@@ -773,23 +792,7 @@ const char* check_args(OpId op, const void* args, char* buf, size_t buflen) {
     if (!check_views(c, info, static_cast<const char*>(args), op != op_cast)) return buf;
     bool ok = false;
     switch (op) {
-#define IN(f)
-#define IN_OPT(f)
-#define INC(f)
-#define INC_OPT(f)
-#define INI(f)
-#define INX(f)
-#define OUT(f)
-#define OUTS(f)
-#define OUT_OPT(f)
-#define OUTI(f)
-#define OUTX(f)
-#define INOUT(f)
-#define INOUT_OPT(f)
-#define I64(f)
-#define F64(f)
-#define SEED(f)
-#define WORK(f)
+#include "rb/ops_blank.hpp"
 #define RB_OP(name, fields)                                    \
     case op_##name:                                            \
         ok = check(c, *static_cast<const name##_args*>(args)); \

@@ -18,6 +18,7 @@ struct State {
     Level machine = level_base;
     Level active = level_base;
     bool bad = false;
+    bool bf16_dot = false;
     std::string setting;
     std::string features;
     i64 l1 = 32 << 10, l2 = 512 << 10, l3 = 8 << 20;
@@ -57,7 +58,8 @@ void detect(State& s) {
     note(bw && os_zmm, "avx512bw");
     note(vl && os_zmm, "avx512vl");
     note((c7 & (1u << 11)) && os_zmm, "avx512_vnni");
-    note((a71 & (1u << 5)) && os_zmm, "avx512_bf16");
+    s.bf16_dot = (a71 & (1u << 5)) && os_zmm;
+    note(s.bf16_dot, "avx512_bf16");
     if (avx2 && fma && f16c && bmi1 && bmi2 && lzcnt && os_ymm) s.machine = level_avx2;
     if (s.machine == level_avx2 && f && dq && cd && bw && vl && os_zmm) s.machine = level_avx512;
 }
@@ -104,6 +106,9 @@ Level active_level() {
 }
 const char* bad_level_setting() {
     return state().bad ? state().setting.c_str() : nullptr;
+}
+bool has_bf16_dot() {
+    return state().bf16_dot;
 }
 const char* cpu_feature_string() {
     return state().features.c_str();

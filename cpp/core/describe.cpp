@@ -15,11 +15,14 @@ namespace {
 #define INC_OPT(f) RB_VIEW(f, in, real, true, true)
 #define INI(f) RB_VIEW(f, in, int64, false, true)
 #define INX(f) RB_VIEW(f, in, int32, false, true)
+#define INB(f) RB_VIEW(f, in, bfloat16, false, false)
+#define INH(f) RB_VIEW(f, in, uint16, false, true)
 #define OUT(f) RB_VIEW(f, out, real, false, true)
 #define OUTS(f) RB_VIEW(f, out, real, false, false)
 #define OUT_OPT(f) RB_VIEW(f, out, real, true, true)
 #define OUTI(f) RB_VIEW(f, out, int64, false, true)
 #define OUTX(f) RB_VIEW(f, out, int32, false, true)
+#define OUTH(f) RB_VIEW(f, out, uint16, false, true)
 #define INOUT(f) RB_VIEW(f, inout, real, false, true)
 #define INOUT_OPT(f) RB_VIEW(f, inout, real, true, true)
 #define I64(f) Field{#f, Kind::integer, Role::param, Elem::int64, false, false, offsetof(A, f)},
@@ -65,23 +68,7 @@ void mix(u64& h, const char* text) {
 
 }  // namespace
 
-#define IN(f)
-#define IN_OPT(f)
-#define INC(f)
-#define INC_OPT(f)
-#define INI(f)
-#define INX(f)
-#define OUT(f)
-#define OUTS(f)
-#define OUT_OPT(f)
-#define OUTI(f)
-#define OUTX(f)
-#define INOUT(f)
-#define INOUT_OPT(f)
-#define I64(f)
-#define F64(f)
-#define SEED(f)
-#define WORK(f)
+#include "rb/ops_blank.hpp"
 #define RB_OP(name, fields_)                                                                      \
     OpInfo{#name,                                                                                 \
            describe_##name::fields,                                                               \

@@ -7,7 +7,8 @@ namespace rb {
 
 enum class Kind : i32 { view, integer, real, seed, work };
 enum class Role : i32 { in, out, inout, param, seed, workspace };
-enum class Elem : i32 { real, int64, int32 };  // element class of a view: the op's float dtype, or fixed
+// Element class of a view: the op's float dtype, or fixed. bfloat16: bit patterns in uint16, or float32 to be rounded.
+enum class Elem : i32 { real, int64, int32, uint16, bfloat16 };
 
 struct Field {
     const char* name;

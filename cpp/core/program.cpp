@@ -92,8 +92,8 @@ u64 sum_of(const View& v) {
     u64 h = 0x9E3779B97F4A7C15u;
     if (!byte_span(v, &p, &end)) return h;
     for (; p < end; p += 4) {
-        u32 word;
-        std::memcpy(&word, p, sizeof word);
+        u32 word = 0;
+        std::memcpy(&word, p, static_cast<size_t>(std::min<std::ptrdiff_t>(4, end - p)));
         h = (h ^ word) * 0x100000001B3u;
     }
     return h;
@@ -288,7 +288,7 @@ Program::Program(const Recorder& record, const std::vector<const void*>& kept)
             if (f.kind == Kind::seed)
                 seeds_.push_back(
                     {c.args + static_cast<size_t>(f.offset), at<Seed>(args, f).counter - record.stream_counter});
-            if (f.kind != Kind::view || f.elem == Elem::real) continue;
+            if (f.kind != Kind::view || (f.elem != Elem::int64 && f.elem != Elem::int32)) continue;
             const View& v = at<View>(args, f);
             if (f.role != Role::in) {
                 written.push_back(v);

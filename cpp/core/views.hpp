@@ -5,7 +5,7 @@
 
 namespace rb {
 
-constexpr i64 kItemSize[] = {4, 8, 8, 4};  // bytes of an element, by DType
+constexpr i64 kItemSize[] = {4, 8, 8, 4, 2};  // bytes of an element, by DType
 
 // Is it in C order without gaps? Lone and empty axes may have any stride.
 inline bool is_dense(const View& v) {

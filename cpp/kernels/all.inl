@@ -40,6 +40,8 @@ namespace {
 
 #include "gemm.inl"
 
+#include "gemm_bf16.inl"
+
 #include "fft_pass.inl"
 
 #include "fft.inl"
@@ -86,6 +88,7 @@ constexpr Table make_table() {
     add_select(t);
     add_softmax(t);
     add_gemm(t);
+    add_gemm_bf16(t);
     add_conv2d(t);
     add_pool(t);
     add_pad(t);

@@ -103,7 +103,7 @@ RB_INLINE void finish(typename VT::R (&acc)[MR][NV], const TileOut<typename VT::
             if (o.beta != T(0)) {
 #pragma GCC unroll 16
                 for (int i = 0; i < MR; ++i)
-                    acc[i][v] = VT::fma(be, VT::load_m(c + i * ldc + v * cvs, mask[v]), acc[i][v]);
+                    acc[i][v] = Vec<T, L>::fma(be, VT::load_m(c + i * ldc + v * cvs, mask[v]), acc[i][v]);
             }
             if (o.bias) {
                 const R bi = VT::load_m(o.bias + v * cvs, mask[v]);

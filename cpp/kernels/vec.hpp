@@ -567,6 +567,59 @@ struct Quads : V<T> {
 };
 #endif
 
+// --- bfloat16. PairVec: each word of its registers is a pair of bfloat16 numbers, but for c of fma(a, b, c), which
+// adds the product of the upper and then that of the lower halves, as `fma` each, subnormals counting as 0. FusedVec:
+// fma of floats that rounds once, where the level has none: the sum of a float and a product of two bfloat16 numbers in
+// double is exact or so far from a tie of floats that rounding it again changes nothing.
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+template <int L>
+struct PairVec : Vec<float, L> {
+    using R = typename Vec<float, L>::R;
+    RB_INLINE R fma(R a, R b, R c) {
+        asm("vdpbf16ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
+        return c;
+    }
+};
+using Pairs = __m512i;
+RB_INLINE __m256i load_halves(const u16* p, int n) {
+    return _mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << n) - 1u), p);
+}
+RB_INLINE __m256i no_halves() {
+    return _mm256_setzero_si256();
+}
+RB_INLINE Pairs join_halves(__m256i low, __m256i high) {
+    const Pairs wide = _mm512_maskz_slli_epi32(0xffff, _mm512_maskz_cvtepu16_epi32(0xffff, high), 16);
+    return _mm512_or_si512(_mm512_maskz_cvtepu16_epi32(0xffff, low), wide);
+}
+RB_INLINE Pairs round_words(const float* p, int n) {  // bf16_of_bits of n floats, in the lower halves
+    const Pairs u = _mm512_maskz_loadu_epi32(static_cast<__mmask16>((1u << n) - 1u), p);
+    const Pairs high = _mm512_maskz_srli_epi32(0xffff, u, 16), one = _mm512_set1_epi32(1);
+    const Pairs half = _mm512_add_epi32(_mm512_set1_epi32(0x7fff), _mm512_and_si512(high, one));
+    const Pairs near = _mm512_maskz_srli_epi32(0xffff, _mm512_add_epi32(u, half), 16);
+    const __mmask16 nan =
+        _mm512_cmpgt_epu32_mask(_mm512_and_si512(u, _mm512_set1_epi32(0x7fffffff)), _mm512_set1_epi32(0x7f800000));
+    return _mm512_mask_or_epi32(near, nan, high, _mm512_set1_epi32(0x40));
+}
+RB_INLINE Pairs no_words() {
+    return _mm512_setzero_si512();
+}
+RB_INLINE Pairs join_words(Pairs low, Pairs high) {
+    return _mm512_or_si512(low, _mm512_maskz_slli_epi32(0xffff, high, 16));
+}
+RB_INLINE void store_words(float* p, Pairs v, int n) {
+    _mm512_mask_storeu_epi32(p, static_cast<__mmask16>((1u << n) - 1u), v);
+}
+#endif
+#if !defined(__FMA__) && !defined(__aarch64__)
+struct FusedVec : Vec<float, 4> {
+    RB_INLINE R fma(R a, R b, R c) {
+        typedef double Double4 __attribute__((vector_size(32)));
+        const Double4 x = __builtin_convertvector(a, Double4), y = __builtin_convertvector(b, Double4);
+        return __builtin_convertvector(__builtin_convertvector(c, Double4) + x * y, R);
+    }
+};
+#endif
+
 // --- pairs: complex numbers lie as (re, im, re, im, ...). split_pairs: the even and the odd elements of a and b behind
 // each other; join_pairs undoes it; reversed: the last lane first.
 template <typename R>

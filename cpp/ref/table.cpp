@@ -4,23 +4,7 @@
 namespace rb {
 namespace {
 
-#define IN(f)
-#define IN_OPT(f)
-#define INC(f)
-#define INC_OPT(f)
-#define INI(f)
-#define INX(f)
-#define OUT(f)
-#define OUTS(f)
-#define OUT_OPT(f)
-#define OUTI(f)
-#define OUTX(f)
-#define INOUT(f)
-#define INOUT_OPT(f)
-#define I64(f)
-#define F64(f)
-#define SEED(f)
-#define WORK(f)
+#include "rb/ops_blank.hpp"
 #define RB_OP(name, fields)                                     \
     template <typename T>                                       \
     void run_##name(const void* args, Ctx&) {                   \

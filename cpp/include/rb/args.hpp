@@ -48,11 +48,14 @@ constexpr int kNumFns = 7;
 #define INC_OPT(f) View f;
 #define INI(f) View f;
 #define INX(f) View f;
+#define INB(f) View f;
+#define INH(f) View f;
 #define OUT(f) View f;
 #define OUTS(f) View f;
 #define OUT_OPT(f) View f;
 #define OUTI(f) View f;
 #define OUTX(f) View f;
+#define OUTH(f) View f;
 #define INOUT(f) View f;
 #define INOUT_OPT(f) View f;
 #define I64(f) i64 f;
@@ -67,23 +70,7 @@ constexpr int kNumFns = 7;
 #include "rb/ops_undef.hpp"
 
 enum OpId : i32 {
-#define IN(f)
-#define IN_OPT(f)
-#define INC(f)
-#define INC_OPT(f)
-#define INI(f)
-#define INX(f)
-#define OUT(f)
-#define OUTS(f)
-#define OUT_OPT(f)
-#define OUTI(f)
-#define OUTX(f)
-#define INOUT(f)
-#define INOUT_OPT(f)
-#define I64(f)
-#define F64(f)
-#define SEED(f)
-#define WORK(f)
+#include "rb/ops_blank.hpp"
 #define RB_OP(name, fields) op_##name,
 #include "rb/ops.def"
 #include "rb/ops_undef.hpp"

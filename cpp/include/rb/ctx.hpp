@@ -24,6 +24,9 @@ bool winograd_enabled();
 // only with smooth lengths, which need no memory and throw nothing.
 void fft_table(i64 n, bool real, i32 dtype, void* table);
 
+// Has this machine AVX512_BF16?
+bool has_bf16_dot();
+
 // Index of the calling worker inside the innermost parallel_for (0 when serial), < Ctx::threads and < its n. For
 // scratch only.
 i32 worker_index();

@@ -5,11 +5,14 @@
 #undef INC_OPT
 #undef INI
 #undef INX
+#undef INB
+#undef INH
 #undef OUT
 #undef OUTS
 #undef OUT_OPT
 #undef OUTI
 #undef OUTX
+#undef OUTH
 #undef INOUT
 #undef INOUT_OPT
 #undef I64

@@ -10,11 +10,13 @@ namespace rb {
 
 using i32 = int32_t;
 using i64 = int64_t;
+using u16 = uint16_t;
 using u32 = uint32_t;
 using u64 = uint64_t;
 
-// Element types. `f32`/`f64` are what ops compute in; `i64t` labels and argmax results; `i32t` pooling indices.
-enum DType : i32 { f32 = 0, f64 = 1, i64t = 2, i32t = 3 };
+// Element types. `f32`/`f64` are what ops compute in; `i64t` labels and argmax results; `i32t` pooling indices; `u16t`
+// bit patterns of bfloat16 numbers.
+enum DType : i32 { f32 = 0, f64 = 1, i64t = 2, i32t = 3, u16t = 4 };
 constexpr int kNumFloatDTypes = 2;
 constexpr int kMaxDims = 8;
 

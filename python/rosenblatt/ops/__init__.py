@@ -30,6 +30,7 @@ from .activation import (
     softplus,
     step,
 )
+from .bfloat16 import from_bfloat16, gemm_bf16, to_bfloat16
 from .conv import conv2d, conv2d_dw, conv2d_dx
 from .convnd import (
     circular_conv,
@@ -152,17 +153,17 @@ __all__ = [
     "conv3d_dw", "conv3d_dx", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "copy", "cosine_loss",
     "cross_entropy", "cumprod", "cumsum", "dead_zone", "deconvolve", "detection_loss", "div", "dropout", "elu",
     "embedding", "equal", "erf", "exp", "expm1", "fft", "fftconv", "filter2d", "filter_bank", "flatten", "floor",
-    "focal_loss", "fold", "gabor_bank", "gabor_kernel", "gather", "gaussian_filter", "gelu", "gemm", "getitem",
-    "greater", "greater_equal", "half_sse_loss", "hard_tanh", "hinge_loss", "huber_loss", "ifft", "interpolate",
-    "irfft", "kl_div", "leaky_relu", "less", "less_equal", "lfilter_fir", "linear", "locally_connected1d",
-    "locally_connected2d", "log", "log1p", "log_softmax", "log_sum_exp", "logistic", "logistic_loss", "lp_pool1d",
-    "lp_pool2d", "lp_pool3d", "mae_loss", "matmul", "max", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool",
-    "maximum", "maxout", "mean", "min", "min_pool1d", "min_pool2d", "min_pool3d", "minimum", "mse_loss", "msle_loss",
-    "mul", "neg", "normal", "not_equal", "one_hot", "ones", "pad", "perceptron_loss", "pow", "prelu", "ramp", "relu",
-    "reshape", "rfft", "rmse_loss", "round", "scatter_add", "scharr", "sep_filter2d", "sharpen", "shifted_relu",
-    "sigmoid", "sign", "silu", "smooth_l1_loss", "sobel", "softmax", "softplus", "sort", "sqrt", "square",
-    "squared_hinge_loss", "sse_loss", "stack", "std", "step", "sub", "sum", "take", "tanh", "tiled_conv2d", "topk",
-    "transpose", "unfold", "uniform", "var", "warp_affine", "where", "zeros",
+    "focal_loss", "fold", "from_bfloat16", "gabor_bank", "gabor_kernel", "gather", "gaussian_filter", "gelu", "gemm",
+    "gemm_bf16", "getitem", "greater", "greater_equal", "half_sse_loss", "hard_tanh", "hinge_loss", "huber_loss",
+    "ifft", "interpolate", "irfft", "kl_div", "leaky_relu", "less", "less_equal", "lfilter_fir", "linear",
+    "locally_connected1d", "locally_connected2d", "log", "log1p", "log_softmax", "log_sum_exp", "logistic",
+    "logistic_loss", "lp_pool1d", "lp_pool2d", "lp_pool3d", "mae_loss", "matmul", "max", "max_pool1d", "max_pool2d",
+    "max_pool3d", "max_unpool", "maximum", "maxout", "mean", "min", "min_pool1d", "min_pool2d", "min_pool3d", "minimum",
+    "mse_loss", "msle_loss", "mul", "neg", "normal", "not_equal", "one_hot", "ones", "pad", "perceptron_loss", "pow",
+    "prelu", "ramp", "relu", "reshape", "rfft", "rmse_loss", "round", "scatter_add", "scharr", "sep_filter2d",
+    "sharpen", "shifted_relu", "sigmoid", "sign", "silu", "smooth_l1_loss", "sobel", "softmax", "softplus", "sort",
+    "sqrt", "square", "squared_hinge_loss", "sse_loss", "stack", "std", "step", "sub", "sum", "take", "tanh",
+    "tiled_conv2d", "to_bfloat16", "topk", "transpose", "unfold", "uniform", "var", "warp_affine", "where", "zeros",
 ]
 
 

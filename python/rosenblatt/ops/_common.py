@@ -28,6 +28,8 @@ __all__ = [
     "contiguous",
     "empty",
     "empty_like",
+    "float32",
+    "float64",
     "int_pair",
     "kept",
     "new_array",
