@@ -123,7 +123,7 @@ def run_case(case: Case, workers: dict[str, Worker], rounds: int, seconds: float
             fastest = min(timed, key=lambda v: timed[v])
             entry.update(entry["variants"][fastest], best=fastest)
     worst = differences(checks)
-    return {"family": case.family, "name": case.name, "flops": case.flops, "read": case.read,
+    return {"family": case.family, "name": case.name, "peak": case.peak, "flops": case.flops, "read": case.read,
             "written": case.written, "tol": case.tol, "bars": case.bars, "difference": worst,
             "wrong": any(not d <= case.tol for d in worst.values()), "libraries": libraries}  # fmt: skip
 
@@ -138,7 +138,9 @@ def rate(record: dict[str, Any], probe: machine.Probe) -> None:
         return
     record["gflops"] = record["flops"] / ours / 1e9
     record["gbytes"] = (record["read"] + record["written"]) / ours / 1e9
-    floor = probe.floor(record["threads"], record["flops"], record["read"], record["written"])
+    floor = probe.floor(
+        record["threads"], record["flops"], record["read"], record["written"], record.get("peak", "gflops")
+    )
     if floor is not None:
         record["peak_percent"] = 100.0 * (floor[0] if record["flops"] else floor[1]) / ours
         # A step's update cannot begin before its products are done: their floors add up.
@@ -408,7 +410,8 @@ def peak_line(probe: machine.Probe, threads: int) -> str:
     if best is None:
         return f"peak unknown ({probe.reason})"
     levels = ", ".join(f"{b['bytes'] >> 10} KiB {b['read']:.0f}/{b['copy']:.0f}" for b in best["bandwidth"])
-    return f"peak {best['gflops']:.0f} GFLOP/s ({best['isa']}), read/copy GB/s at {levels}"
+    dots = f", bfloat16 {best['bf16_gflops']:.0f}" if best["bf16_gflops"] else ""
+    return f"peak {best['gflops']:.0f} GFLOP/s ({best['isa']}){dots}, read/copy GB/s at {levels}"
 
 
 def main(arguments: list[str] | None = None) -> int:

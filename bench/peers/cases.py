@@ -35,6 +35,7 @@ class Case:
     tol : largest difference of two libraries' results, relative to their root mean square
     quick : whether --quick keeps it
     bars : the ratio peer/ours aimed at on one thread, by peer
+    peak : the figure of the probe that % of peak refers to
     """
 
     family: str
@@ -47,6 +48,7 @@ class Case:
     tol: float = 1e-4
     quick: bool = False
     bars: dict[str, float] = field(default_factory=dict)
+    peak: str = "gflops"
 
     def rng(self) -> np.random.Generator:
         return np.random.default_rng(zlib.crc32(f"{self.family}/{self.name}".encode()))
@@ -76,6 +78,13 @@ def _gemm() -> Iterator[Case]:
                 "gemm", f"{layout} {m}x{k}x{n}", "gemm", {"m": m, "k": k, "n": n, "layout": layout},
                 flops=2.0 * m * k * n, read=4.0 * (m * k + k * n), written=4.0 * m * n,
                 quick=(m, k, n) in _QUICK_GEMM and (layout == "nn" or m == 512),
+            )  # fmt: skip
+    for m, k, n in [(2**i, 2**i, 2**i) for i in range(6, 12)] + [(32, 784, 512), (128, 4096, 4096)]:
+        for layout in ("nn", "tn", "nt"):
+            yield Case(
+                "gemm", f"bf16 {layout} {m}x{k}x{n}", "gemm_bf16", {"m": m, "k": k, "n": n, "layout": layout},
+                flops=2.0 * m * k * n, read=2.0 * (m * k + k * n), written=4.0 * m * n, tol=2e-2,
+                quick=m == 512 and layout == "nn", peak="bf16_gflops",
             )  # fmt: skip
     for b, m, k, n in _BATCHED:
         yield Case(

@@ -93,21 +93,27 @@ class Probe:
         self.best[threads] = {
             **new,
             "gflops": max(old["gflops"], new["gflops"]),
+            "bf16_gflops": max(old["bf16_gflops"], new["bf16_gflops"]),
             "bandwidth": [
                 {"bytes": a["bytes"], "read": max(a["read"], b["read"]), "copy": max(a["copy"], b["copy"])}
                 for a, b in zip(old["bandwidth"], new["bandwidth"], strict=True)
             ],
         }
 
-    def floor(self, threads: int, flops: float, read: float, written: float) -> tuple[float, float] | None:
-        """(seconds for `flops` at the peak, seconds to move the bytes at the bandwidth of the level they fit in)."""
+    def floor(
+        self, threads: int, flops: float, read: float, written: float, peak: str = "gflops"
+    ) -> tuple[float, float] | None:
+        """(seconds for `flops` at the peak, seconds to move the bytes at the bandwidth of the level they fit in).
+
+        peak : "bf16_gflops" for products of bfloat16 numbers; a processor without them has float's
+        """
         best = self.best.get(threads)
         if best is None:
             return None
         moved = read + written
         level = min(best["bandwidth"], key=lambda b: abs(math.log(b["bytes"] / max(moved, 1.0))))
         rate = level["copy"] if written else level["read"]
-        return flops / best["gflops"] / 1e9, moved / rate / 1e9
+        return flops / (best[peak] or best["gflops"]) / 1e9, moved / rate / 1e9
 
     def close(self) -> None:
         self._folder.cleanup()

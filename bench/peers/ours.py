@@ -58,6 +58,17 @@ def _gemm(case: Case) -> dict[str, Variant]:
     return _one(lambda: rb.ops.gemm(a, b, out=c), "gemm")
 
 
+def _gemm_bf16(case: Case) -> dict[str, Variant]:
+    m, k, n = (case.params[name] for name in "mkn")
+    rng = case.rng()
+    layout = case.params["layout"]
+    a = normal(rng, k, m).T if layout[0] == "t" else normal(rng, m, k)
+    b = normal(rng, n, k).T if layout[1] == "t" else normal(rng, k, n)
+    ua = rb.ops.to_bfloat16(a.T).T if layout[0] == "t" else rb.ops.to_bfloat16(a)
+    ub = rb.ops.to_bfloat16(b.T).T if layout[1] == "t" else rb.ops.to_bfloat16(b)
+    return _one(lambda: rb.ops.gemm_bf16(ua, ub), "gemm_bf16")
+
+
 def _gemm_batched(case: Case) -> dict[str, Variant]:
     b, m, k, n = (case.params[name] for name in "bmkn")
     rng = case.rng()
@@ -281,6 +292,7 @@ TRAINERS: dict[str, Callable[[Case], Makers]] = {
 BUILDERS: dict[str, Callable[[Case], dict[str, Variant]]] = {
     "gemm": _gemm,
     "gemm_batched": _gemm_batched,
+    "gemm_bf16": _gemm_bf16,
     "conv2d": _conv2d,
     "conv2d_dx": _conv2d_dx,
     "conv2d_dw": _conv2d_dw,

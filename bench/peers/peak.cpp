@@ -2,9 +2,11 @@
 // tables of bench/run.py, which compiles and runs this file.
 //
 //   peak THREADS BYTES...   ->   one line of JSON:
-//   {"isa": "avx512", "threads": 1, "gflops": 262.1, "bandwidth": [{"bytes": n, "read": GB/s, "copy": GB/s}, ...]}
+//   {"isa": "avx512", "threads": 1, "gflops": 262.1, "bf16_gflops": 524.0,
+//    "bandwidth": [{"bytes": n, "read": GB/s, "copy": GB/s}, ...]}
 //
 // gflops: 12 independent chains of multiply-adds on the widest vectors the processor has (2 operations each, float32).
+// bf16_gflops: the same of dot products of bfloat16 pairs; 0 without the instruction.
 // bandwidth of BYTES in total: `read` sums an array of that size (in one stream or four), `copy` reads one half and
 // writes the other, with ordinary or with streaming stores, whichever is faster; both count what is read and what is
 // written. Every figure is the best of several trials of at least 10 ms in which all threads start together.
@@ -46,6 +48,22 @@ RB_TARGET_512 double fma512(std::int64_t rounds, float* sink) {
     for (int i = 1; i < kChains; ++i) acc[0] = _mm512_add_ps(acc[0], acc[i]);
     *sink = _mm512_cvtss_f32(acc[0]);
     return 2.0 * 16 * kChains * static_cast<double>(rounds);
+}
+
+// Products of bfloat16 pairs: 2 multiply-adds per 32-bit lane.
+RB_TARGET_512 double dot512(std::int64_t rounds, float* sink) {
+    __m512 acc[kChains];
+    const __m512i a = _mm512_set1_epi32(0x3f803f80), b = _mm512_set1_epi32(0x3c003c00);
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) acc[i] = _mm512_set1_ps(static_cast<float>(i));
+    for (std::int64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 12
+        for (int i = 0; i < kChains; ++i) asm volatile("vdpbf16ps %2, %1, %0" : "+v"(acc[i]) : "v"(a), "v"(b));
+    }
+#pragma GCC unroll 12
+    for (int i = 1; i < kChains; ++i) acc[0] = _mm512_add_ps(acc[0], acc[i]);
+    *sink = _mm512_cvtss_f32(acc[0]);
+    return 4.0 * 16 * kChains * static_cast<double>(rounds);
 }
 
 RB_TARGET_256 double fma256(std::int64_t rounds, float* sink) {
@@ -224,6 +242,12 @@ double flops(Isa isa, int threads) {
     });
 }
 
+// 0 without AVX512_BF16.
+double bf16_flops(Isa isa, int threads) {
+    if (isa != Isa::avx512 || !__builtin_cpu_supports("avx512bf16")) return 0;
+    return best_rate(threads, 15, [](int t, std::int64_t rounds) { return dot512(rounds * 1000, &g_sink[t]); });
+}
+
 struct Rates {
     double read, copy;
 };
@@ -281,8 +305,8 @@ int main(int argc, char** argv) {
     const int threads = argc > 1 ? std::clamp(std::atoi(argv[1]), 1, 64) : 1;
     const Isa isa = widest();
     const char* name = isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "base";
-    std::printf("{\"isa\": \"%s\", \"threads\": %d, \"gflops\": %.2f, \"bandwidth\": [", name, threads,
-                flops(isa, threads));
+    std::printf("{\"isa\": \"%s\", \"threads\": %d, \"gflops\": %.2f, \"bf16_gflops\": %.2f, \"bandwidth\": [", name,
+                threads, flops(isa, threads), bf16_flops(isa, threads));
     for (int i = 2; i < argc; ++i) {
         const std::int64_t bytes = std::atoll(argv[i]);
         const Rates r = bandwidth(isa, threads, bytes);

@@ -69,6 +69,18 @@ def _gemm(case: Case) -> dict[str, Variant]:
     return _one(lambda: torch.mm(a, b, out=c))
 
 
+def _gemm_bf16(case: Case) -> dict[str, Variant]:
+    """Its result is bfloat16, too."""
+    m, k, n = (case.params[name] for name in "mkn")
+    rng = case.rng()
+    layout = case.params["layout"]
+    a = _tensor(normal(rng, k, m)).bfloat16().T if layout[0] == "t" else _tensor(normal(rng, m, k)).bfloat16()
+    b = _tensor(normal(rng, n, k)).bfloat16().T if layout[1] == "t" else _tensor(normal(rng, k, n)).bfloat16()
+    c = torch.zeros(m, n, dtype=torch.bfloat16)
+    torch.set_grad_enabled(False)
+    return {"": Variant(lambda: torch.mm(a, b, out=c), lambda: digest(_array(torch.mm(a, b, out=c).float())))}
+
+
 def _gemm_batched(case: Case) -> dict[str, Variant]:
     b, m, k, n = (case.params[name] for name in "bmkn")
     rng = case.rng()
@@ -336,6 +348,7 @@ TRAINERS: dict[str, Callable[[Case], Makers]] = {
 BUILDERS: dict[str, Callable[[Case], dict[str, Variant]]] = {
     "gemm": _gemm,
     "gemm_batched": _gemm_batched,
+    "gemm_bf16": _gemm_bf16,
     "conv2d": _conv("forward"),
     "conv2d_dx": _conv("dx"),
     "conv2d_dw": _conv("dw"),
