@@ -83,9 +83,8 @@ def main() -> None:
         viz.fitted_curves(x, y, fits).savefig(folder / "fits.png")
         viz.capacity_curve(degrees, risks, errors, "squared error").savefig(folder / "capacity.png")
         curve = curves["degree 2"]
-        viz.training_curves(
-            {"epoch": curve.sizes, "loss": curve.training, "val_loss": curve.validation}, ("loss",)
-        ).savefig(folder / "learning_curve.png")
+        figure = viz.capacity_curve(curve.sizes, curve.training, curve.validation, "squared error", "training samples")
+        figure.savefig(folder / "learning_curve.png")
         print(f"drawn: {folder}")
 
 

@@ -46,31 +46,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--depth", type=int, default=20, help="hidden layers")
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", help="folder for the plots (needs matplotlib)")
     options = parser.parse_args()
 
     train_set, test_set = data.digits(split=True)
-    print(f"{options.depth} hidden layers of {WIDTH}; gradients (root mean square) before training; "
-          f"test accuracy after {options.epochs} epochs of Adam")  # fmt: skip
+    print(f"{options.depth} hidden layers of {WIDTH}; gradients (root mean square) before training, seed 0; "
+          f"test accuracy after {options.epochs} epochs of Adam, {options.seeds} seeds")  # fmt: skip
     for name, (_, _, limits) in CASES.items():
-        rb.manual_seed(0)
-        model = network(name, options.depth)
-        constraint = optim.MaxNorm(limits["max_norm"]) if limits else None
-        optimizer = optim.Adam(model.parameters(), 1e-3, clipnorm=limits.get("clipnorm"), constraint=constraint)
-        watch = train.Histograms(train_set.x[:256], train_set.y[:256])
-        try:
-            model.fit(
-                train_set.x, train_set.y, epochs=options.epochs, optimizer=optimizer, callbacks=[watch],
-                progress=False, seed=0, check_finite=True,
-            )  # fmt: skip
-            outcome = f"accuracy {model.evaluate(test_set.x, test_set.y)['accuracy']:.3f}"
-        except train.NonFiniteError as error:
-            outcome = str(error)
+        outcomes = []
+        watches = []
+        for seed in range(options.seeds):
+            rb.manual_seed(seed)
+            model = network(name, options.depth)
+            constraint = optim.MaxNorm(limits["max_norm"]) if limits else None
+            optimizer = optim.Adam(model.parameters(), 1e-3, clipnorm=limits.get("clipnorm"), constraint=constraint)
+            watches.append(train.Histograms(train_set.x[:256], train_set.y[:256]))
+            try:
+                model.fit(
+                    train_set.x, train_set.y, epochs=options.epochs, optimizer=optimizer, callbacks=[watches[-1]],
+                    progress=False, seed=seed, check_finite=True,
+                )  # fmt: skip
+                outcomes.append(f"{model.evaluate(test_set.x, test_set.y)['accuracy']:.3f}")
+            except train.NonFiniteError as error:
+                outcomes.append(f"({error})")
+        watch = watches[0]
         first, *_, last, _ = [
             r for r in watch.select("gradients") if r.epoch == 0 and r.name.endswith("weight")
         ]  # the last of all is the output layer's
-        print(f"{name:<38} first layer {first.rms:.1e}, last hidden {last.rms:.1e}, "
-              f"ratio {first.rms / last.rms if last.rms else float('nan'):.1e}; {outcome}")  # fmt: skip
+        print(f"{name:<38} first layer {first.rms:.1e}, last hidden {last.rms:.1e}; accuracy {' '.join(outcomes)}")
         if options.out:
             folder = Path(options.out)
             folder.mkdir(parents=True, exist_ok=True)

@@ -250,6 +250,33 @@ def test_train_on_files(tmp_path):
     train(tmp_path / "npz", "--data", str(archive), name="lenet5", epochs=1)
 
 
+def test_train_on_generated_points(tmp_path, monkeypatch):
+    """Points in the plane by name; the report draws the boundary, also when it is written again, and a run resumes."""
+    folder = train(tmp_path / "moons", "--data", "moons", "--checkpoint-every", "1", name="maxout", epochs=2)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["data"] == "moons" and config["data_shape"] == [2] and config["test_samples"] == 500
+    assert "Decision boundary" in (folder / "report.html").read_text()
+    assert "--data moons" in " ".join(config["command"])
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--resume", str(folder), "--epochs", "3", "--quiet"]) == 0
+    assert json.loads((folder / "config.json").read_text())["result"]["epochs"] == 3
+    (folder / "report.html").unlink()
+    assert main(["report", str(folder)]) == 0
+    assert "Decision boundary" in (folder / "report.html").read_text()
+    digits = train(tmp_path / "digits", name="perceptron", epochs=1)
+    assert "Decision boundary" not in (digits / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["partial_mlp", "polynomial"])
+def test_random_structure_is_the_same_in_a_loaded_run(name, tmp_path, capsys):
+    """Connections and pairs are drawn by the builder's own seed: weights belong to them in every process."""
+    folder = train(tmp_path / "run", "--seed", "3", "--no-report", name=name)
+    rb.manual_seed(99)
+    assert main(["report", str(folder)]) == 0
+    stored = json.loads((folder / "config.json").read_text())["result"]["test_accuracy"]
+    assert f"test accuracy {stored:.4f}" in capsys.readouterr().out
+
+
 def test_augmentation_can_be_switched(tmp_path):
     a = train(tmp_path / "a", "--augment")
     b = train(tmp_path / "b", "--no-augment", name="lenet5", epochs=1)

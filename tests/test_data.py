@@ -66,6 +66,14 @@ def test_dataset_refuses_labels_that_do_not_fit():
         Dataset(x, np.array([0, 1, 2]), ("a", "b"), "set")
 
 
+@pytest.mark.parametrize("name", ["moons", "circles", "spirals", "blobs", "xor"])
+def test_generated_points_by_name(name):
+    train, test = data.load(name)
+    assert train.x.shape == test.x.shape == (500, 2) and not np.isin(train.x, test.x).all(1).any()
+    made = getattr(data.generate, name)(seed=0)
+    assert np.array_equal(train.x, made.x) and np.array_equal(train.y, made.y) and name in data.NAMED
+
+
 def test_hold_out_takes_every_fifth_of_each_class():
     y = np.array([0] * 10 + [1] * 10, np.int64)
     whole = Dataset(np.arange(20, dtype=np.float32)[:, None], y, ("a", "b"), "set")

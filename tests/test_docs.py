@@ -58,7 +58,7 @@ EXAMPLES = {
     "own_loop.py": ([], "0 xor 1 -> 0.9"),
     "neurons.py": (["--out", "neurons.png"], "xor  error correction  did not converge in 100 passes"),
     "bias_variance.py": (["--repeats", "20", "--out", "plots"], "least expected error: degree 2"),
-    "vanishing_gradients.py": (["--depth", "6", "--epochs", "1"], "ReLU, He x 3 (exploding)"),
+    "vanishing_gradients.py": (["--depth", "6", "--epochs", "1", "--seeds", "1"], "ReLU, He x 3 (exploding)"),
     "loss_landscape.py": (["--out", "plots"], "saddle, exact gradient: ends at (0.0000, 0.0000)"),
 }
 

@@ -216,6 +216,8 @@ def test_plots_of_fits():
     figure = viz.fitted_curves(x, x**2, {"line": lambda q: 0 * q, "parabola": lambda q: q**2})
     assert [a.get_title() for a in figure.axes] == ["line", "parabola"]
     np.testing.assert_allclose(figure.axes[1].lines[1].get_ydata(), figure.axes[1].lines[1].get_xdata() ** 2)
+    learning = viz.capacity_curve([1, 2], [0, 1], [2, 1], axis="training samples")
+    assert learning.axes[0].get_xlabel() == "training samples"
     with pytest.raises(ValueError, match="fitted_curves"):
         viz.fitted_curves(x, x[:3], {"line": lambda q: q})
     with pytest.raises(ValueError, match="line"):

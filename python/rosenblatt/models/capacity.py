@@ -140,8 +140,8 @@ def learning_curve(
 ) -> LearningCurve:
     """Fits the first n samples for every n of `sizes` and measures the error there and on the validation samples.
 
-    x [N,...], y [N]; error : (predicted, y) -> number, by default the mean squared error.
-    Raises ValueError for sizes that are not in 1 .. N.
+    x [N,...], y [N]; error : (predicted, y) -> number, by default the mean squared error. Raises ValueError for sizes
+    that are not in 1 .. N.
     """
     a, t = np.asarray(x), np.asarray(y)
     measure = empirical_risk if error is None else error

@@ -116,8 +116,13 @@ def error_surface(
     return figure
 
 
-def capacity_curve(sizes: Any, training: Any, validation: Any, label: str = "error") -> Any:
-    """Training and validation values over the size of the model [N] each; the best validation value is marked."""
+def capacity_curve(
+    sizes: Any, training: Any, validation: Any, label: str = "error", axis: str = "capacity"
+) -> Any:
+    """Training and validation values over the size of the model [N] each; the best validation value is marked.
+
+    label, axis : what the values are, and what the sizes are (for a learning curve, the number of samples).
+    """
     x = _curve("capacity_curve", "sizes", sizes)
     a = _curve("capacity_curve", "training values", training, len(x))
     b = _curve("capacity_curve", "validation values", validation, len(x))
@@ -127,7 +132,7 @@ def capacity_curve(sizes: Any, training: Any, validation: Any, label: str = "err
     axes.plot(x, b, "o-", label="validation")
     if np.isfinite(b).any():
         axes.axvline(x[int(np.nanargmin(b))], color="grey", linestyle=":", label="least validation value")
-    axes.set(xlabel="capacity")
+    axes.set_xlabel(axis, parse_math=False)
     axes.set_ylabel(label, parse_math=False)
     axes.legend()
     return figure
