@@ -136,3 +136,19 @@ except MissingExtraError as error:
 """
     message = run_python(code).stdout
     assert "rosenblatt.estimators needs scikit-learn" in message and 'pip install "rosenblatt[sklearn]"' in message
+
+
+def test_an_interrupt_is_not_taken_for_the_end_of_training(monkeypatch):
+    """`fit` of a model ends a run early on Ctrl-C; an estimator, perhaps one of many in a search, must not go on."""
+    from rosenblatt import nn
+
+    real = nn.Module.fit
+
+    def interrupted(self, *args, **options):
+        history = real(self, *args, **options)
+        history.interrupted = True
+        return history
+
+    monkeypatch.setattr(nn.Module, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        estimators.MLPClassifier(max_epochs=1).fit([[0.0], [1.0]], [0, 1])

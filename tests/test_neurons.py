@@ -83,6 +83,7 @@ def test_umbrella_table_and_a_network_of_units():
         (lambda: models.McCullochPitts([], 1), "finite weights"),
         (lambda: models.McCullochPitts([1, np.nan], 1), "finite weights"),
         (lambda: models.McCullochPitts([1, 1], 1, [2]), "0 .. 1"),
+        (lambda: models.McCullochPitts([1, 1], 1, [0.5]), "an inhibitory input"),
         (lambda: models.McCullochPitts([1, 1], 1)([[0, 2]]), "0 or 1"),
         (lambda: models.McCullochPitts([1, 1], 1)([[0, 1, 1]]), r"\[2\]"),
         (lambda: models.mcculloch_pitts_gate("maybe"), "maybe"),

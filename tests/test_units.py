@@ -92,6 +92,7 @@ def test_random_connections_belong_to_the_structure():
         (lambda: nn.PartialLinear(3, [[0], []]), "unit 1"),
         (lambda: nn.PartialLinear(3, [[0, 0]]), "unit 0"),
         (lambda: nn.PartialLinear(3, [[3]]), "0 .. 2"),
+        (lambda: nn.PartialLinear(3, [[0.5]]), "an input"),
         (lambda: nn.PartialLinear(3, 2), "inputs_per_unit"),
         (lambda: nn.PartialLinear(3, 2, 4), "1 .. 3"),
         (lambda: nn.PartialLinear(3, [[0]], 1), "with a number"),

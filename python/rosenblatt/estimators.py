@@ -283,6 +283,8 @@ class _Network(_Estimator):
             )
         finally:
             stream.seed(*position)
+        if history.interrupted:
+            raise KeyboardInterrupt
         values = [np.array(p.data) for p in model.parameters()]
         self.coefs_, self.intercepts_ = values[::2], values[1::2]  # [out,in] and [out] per layer
         self.loss_curve_ = list(history.history["loss"])

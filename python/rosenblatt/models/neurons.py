@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import ops
+from .._options import whole
 
 __all__ = ["McCullochPitts", "mcculloch_pitts_gate", "truth_table"]
 
@@ -65,8 +66,8 @@ class McCullochPitts:
             raise ValueError(
                 f"McCullochPitts: expected finite weights [D] and a finite threshold, got {weights!r}, {threshold!r}"
             )
-        self.inhibitory = tuple(int(i) for i in inhibitory)
-        if any(not 0 <= i < len(w) for i in self.inhibitory):
+        self.inhibitory = tuple(whole("McCullochPitts", "an inhibitory input", i, 0) for i in inhibitory)
+        if any(i >= len(w) for i in self.inhibitory):
             raise ValueError(f"McCullochPitts: inhibitory inputs must be in 0 .. {len(w) - 1}, got {inhibitory!r}")
         self.inhibits = np.zeros(len(w))  # [D], 1 for an inhibitor
         for i in self.inhibitory:

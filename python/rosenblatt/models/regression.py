@@ -188,8 +188,9 @@ def fit_linear(
     a, t = ops.sub(a, x_mean), ops.sub(t, y_mean)
     # descend in v = scale * w, features of deviation 1: the same minimum, reached in far fewer steps
     scale = np.sqrt(ops.mean(ops.square(a), 0))  # [D]
-    scale[scale == 0] = 1.0
-    a = ops.div(a, scale)
+    constant = scale <= 1e-13 * np.abs(x_mean)  # what centring left of them is rounding
+    scale[constant | (scale == 0)] = 1.0
+    a = ops.mul(ops.div(a, scale), 1.0 - constant)
     lasso, ridge = (l1 / scale)[:, None], (l2 / scale**2)[:, None]  # [D,1]
     gram = ops.mul(ops.matmul(a.T, a), 2.0 / n)  # [D,D]; the gradient of the squared error is gram v - moment
     moment = ops.mul(ops.matmul(a.T, t), 2.0 / n)  # [D,K]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from .._options import whole
 from ..ops._common import activation_code
 from ..ops.random import stream
 from ..tensor import Array, Parameter
@@ -65,7 +66,7 @@ class PartialLinear(Module):
         else:
             if inputs_per_unit is not None:
                 raise ValueError(f"{where}: inputs_per_unit goes with a number of units, not with a table")
-            table = [sorted(int(i) for i in row) for row in connections]
+            table = [sorted(whole(where, "an input", i, 0) for i in row) for row in connections]
         for unit, row in enumerate(table):
             if not row or len(set(row)) != len(row) or not 0 <= row[0] <= row[-1] < in_features:
                 raise ValueError(
