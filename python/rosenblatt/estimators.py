@@ -27,13 +27,26 @@ _PURPOSE = "rosenblatt.estimators"
 if not hasattr(require("sklearn.utils.validation", "sklearn", _PURPOSE), "validate_data"):
     raise MissingExtraError(f'{_PURPOSE} needs scikit-learn 1.6 or newer: pip install "rosenblatt[sklearn]"')
 
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin  # noqa: E402
+from sklearn.base import (  # noqa: E402
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    RegressorMixin,
+    TransformerMixin,
+)
 from sklearn.exceptions import ConvergenceWarning  # noqa: E402
 from sklearn.utils import check_random_state  # noqa: E402
 from sklearn.utils.multiclass import check_classification_targets  # noqa: E402
 from sklearn.utils.validation import check_is_fitted, validate_data  # noqa: E402
 
-__all__ = ["LinearRegressor", "LogisticClassifier", "MLPClassifier", "MLPRegressor", "PerceptronClassifier"]
+__all__ = [
+    "AutoencoderTransformer",
+    "LinearRegressor",
+    "LogisticClassifier",
+    "MLPClassifier",
+    "MLPRegressor",
+    "PerceptronClassifier",
+]
 
 Array = npt.NDArray[Any]
 
@@ -255,8 +268,11 @@ class _Network(_Estimator):
         self.max_epochs = max_epochs
         self.random_state = random_state
 
-    def _train(self, x: Array, y: Array, outputs: int, loss: nn.Loss) -> None:
-        """Fits a network with that many outputs; what it learned is coefs_ and intercepts_, one array per layer."""
+    def _train(self, x: Array, y: Array, sizes: Sequence[int], loss: nn.Loss, linear: int = -1) -> None:
+        """Fits a network of layers of those sizes; what it learned is coefs_ and intercepts_, one array per layer.
+
+        The last layer has no activation, nor has number `linear`.
+        """
         if self.activation not in ("relu", "tanh", "sigmoid"):
             raise ValueError(
                 f"{type(self).__name__}: activation must be 'relu', 'tanh' or 'sigmoid', got {self.activation!r}"
@@ -265,9 +281,11 @@ class _Network(_Estimator):
         position = stream.key, stream.counter
         try:
             stream.seed(seed)
-            sizes = [x.shape[1], *self.hidden_layer_sizes]
-            layers = [nn.Linear(a, b, activation=self.activation) for a, b in itertools.pairwise(sizes)]
-            model = nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
+            plain = (linear, len(sizes) - 2)
+            pairs = enumerate(itertools.pairwise(sizes))
+            model = nn.Sequential(
+                *[nn.Linear(a, b, activation=None if i in plain else self.activation) for i, (a, b) in pairs]
+            )
             for p in model.parameters():
                 p.data = p.data.astype(np.float64)
             history = model.fit(
@@ -290,11 +308,11 @@ class _Network(_Estimator):
         self.loss_curve_ = list(history.history["loss"])
         self.n_iter_ = len(self.loss_curve_)
 
-    def _outputs(self, X: Any) -> Array:
-        h = self._new_data(X)
-        last = len(self.coefs_) - 1
-        for i, (w, b) in enumerate(zip(self.coefs_, self.intercepts_, strict=True)):
-            h = ops.linear(h, w, b, activation=None if i == last else self.activation)
+    def _outputs(self, h: Array, first: int = 0, end: int | None = None) -> Array:
+        """h [N,...] through the layers from `first` to before `end`, the last of them without an activation."""
+        layers = list(zip(self.coefs_, self.intercepts_, strict=True))[first:end]
+        for i, (w, b) in enumerate(layers):
+            h = ops.linear(h, w, b, activation=None if i == len(layers) - 1 else self.activation)
         return h
 
 
@@ -317,14 +335,16 @@ class MLPClassifier(_Network, _Probabilities):
         x, t = self._training_data(X, y)
         labels = self._labels(t)
         if len(self.classes_) == 2:
-            self._train(x, labels[:, None].astype(np.float64), 1, nn.BCEWithLogitsLoss())
+            sizes = [x.shape[1], *self.hidden_layer_sizes, 1]
+            self._train(x, labels[:, None].astype(np.float64), sizes, nn.BCEWithLogitsLoss())
         else:
-            self._train(x, labels, len(self.classes_), nn.CrossEntropyLoss())
+            sizes = [x.shape[1], *self.hidden_layer_sizes, len(self.classes_)]
+            self._train(x, labels, sizes, nn.CrossEntropyLoss())
         return self
 
     def decision_function(self, X: Any) -> Array:
         """Net inputs of the output layer [N], or [N,K]."""
-        net = self._outputs(X)
+        net = self._outputs(self._new_data(X))
         return net[:, 0] if len(self.classes_) == 2 else net
 
 
@@ -342,15 +362,81 @@ class MLPRegressor(RegressorMixin, _Network):  # type: ignore[misc]
         self._single = t.ndim == 1
         self._middle, deviation = targets.mean(0), targets.std(0)
         self._scale = np.where(deviation > 0, deviation, 1.0)
-        self._train(x, (targets - self._middle) / self._scale, targets.shape[1], nn.MSELoss())
+        sizes = [x.shape[1], *self.hidden_layer_sizes, targets.shape[1]]
+        self._train(x, (targets - self._middle) / self._scale, sizes, nn.MSELoss())
         return self
 
     def predict(self, X: Any) -> Array:
         """[N] or [N,K]."""
-        y = np.asarray(ops.add(ops.mul(self._outputs(X), self._scale), self._middle))
+        y = np.asarray(ops.add(ops.mul(self._outputs(self._new_data(X)), self._scale), self._middle))
         return y[:, 0] if self._single else y
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Network):  # type: ignore[misc]
+    """An autoencoder whose code of `n_components` linear units is the transformed data: features -> code -> features.
+
+    Parameters
+    ----------
+    n_components : size of the code
+    hidden_layer_sizes : of the encoder; the decoder mirrors them; () is the linear autoencoder, whose code spans the
+        principal components
+    The others as `MLPClassifier`.
+
+    The features are brought to mean 0 and deviation 1 first. Attributes: coefs_ and intercepts_ (encoder, then
+    decoder), loss_curve_, n_iter_.
+
+    Source: G. E. Hinton, R. Salakhutdinov, Reducing the dimensionality of data with neural networks, Science 313, 2006.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        hidden_layer_sizes: Sequence[int] = (),
+        activation: Literal["relu", "tanh", "sigmoid"] = "tanh",
+        learning_rate: float = 1e-2,
+        weight_decay: float = 0.0,
+        batch_size: int = 32,
+        max_epochs: int = 150,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes, activation, learning_rate, weight_decay, batch_size, max_epochs, random_state
+        )
+        self.n_components = n_components
+
+    def fit(self, X: Any, y: Any = None) -> AutoencoderTransformer:
+        """Fits X [N,D] (y is not used); returns self. Raises ValueError for a code of less than one unit."""
+        x = np.ascontiguousarray(validate_data(self, X, dtype=np.float64))
+        if isinstance(self.n_components, bool) or self.n_components < 1:
+            raise ValueError(f"AutoencoderTransformer: n_components must be at least 1, got {self.n_components!r}")
+        self._middle, deviation = x.mean(0), x.std(0)
+        self._scale = np.where(deviation > 0, deviation, 1.0)
+        z = (x - self._middle) / self._scale
+        encoder = [x.shape[1], *self.hidden_layer_sizes, self.n_components]
+        self._encoder_layers = len(encoder) - 1
+        self._train(z, z, [*encoder, *encoder[-2::-1]], nn.MSELoss(), linear=self._encoder_layers - 1)
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """X [N,D] -> the code [N,n_components]."""
+        x = self._new_data(X)
+        return self._outputs(np.asarray(ops.div(ops.sub(x, self._middle), self._scale)), 0, self._encoder_layers)
+
+    def inverse_transform(self, X: Any) -> Array:
+        """A code [N,n_components] -> reconstructed features [N,D]. Raises ValueError for another width."""
+        check_is_fitted(self)
+        code = np.ascontiguousarray(X, np.float64)
+        if code.ndim != 2 or code.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"AutoencoderTransformer: expected codes [N,{self._n_features_out}], got shape {list(code.shape)}"
+            )
+        return np.asarray(ops.add(ops.mul(self._outputs(code, self._encoder_layers), self._scale), self._middle))
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.coefs_[self._encoder_layers - 1].shape[0])
