@@ -654,3 +654,22 @@ def test_layers_are_trained_one_by_one_before_the_stack(tmp_path, monkeypatch):
 def test_autoencoders_refuse_augmentation(tmp_path, capsys):
     assert main(["train", "autoencoder", "--augment", "--quiet", "--out", str(tmp_path / "a")]) != 0
     assert "gives back its input" in capsys.readouterr().err
+
+
+def test_the_penalties_of_the_network_count(tmp_path):
+    folder = train(tmp_path / "a", "--no-report", name="sparse_autoencoder")
+    recipe, x = models.info("sparse_autoencoder").recipe, data.digits(split=True)[0].x
+    saved = models.build("sparse_autoencoder")
+    rb.io.load_weights(saved, folder / "weights.safetensors")
+    same = []
+    for penalty in (rb.nn.ActivityPenalty(), None):
+        rb.manual_seed(0)
+        model = models.build("sparse_autoencoder")
+        model.fit(
+            x, x, epochs=2, batch_size=recipe.batch_size, optimizer=rb.optim.Adam(model.parameters(), lr=recipe.lr),
+            callbacks=[rb.train.LearningRateSchedule.cosine()], penalty=penalty, progress=False, seed=0,
+        )
+        same.append(all(np.array_equal(a, b) for a, b in zip(
+            model.state_dict().values(), saved.state_dict().values(), strict=True
+        )))
+    assert same == [True, False]

@@ -60,6 +60,8 @@ EXAMPLES = {
     "bias_variance.py": (["--repeats", "20", "--out", "plots"], "least expected error: degree 2"),
     "vanishing_gradients.py": (["--depth", "6", "--epochs", "1", "--seeds", "1"], "ReLU, He x 3 (exploding)"),
     "loss_landscape.py": (["--out", "plots"], "saddle, exact gradient: ends at (0.0000, 0.0000)"),
+    "autoencoders.py": (["linear", "--seeds", "1"], "largest angle, degrees"),
+    "autoencoder_uses.py": (["recommender", "--seeds", "1"], "item mean"),
 }
 
 
@@ -73,6 +75,7 @@ def test_examples_run(name, tmp_path, monkeypatch, capsys):
     options, expected = EXAMPLES[name]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [name, *options])
+    monkeypatch.syspath_prepend(ROOT / "examples")
     runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")
     assert expected in capsys.readouterr().out
 
