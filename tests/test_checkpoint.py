@@ -384,6 +384,8 @@ def network(name):
         return nn.Sequential(nn.Linear(4, 16, activation="relu"), nn.Dropout(0.3), nn.Linear(16, 3)), *data()
     if name == "lenet5":
         return models.build("lenet5", input_shape=(32, 32, 1), classes=10), *images()
+    if name == "vae":
+        return models.vae(input_shape=(4,), hidden=(6,), latent=2), data()[0], data()[0]
     return models.build(name, input_shape=(4,), classes=3), *data()
 
 
@@ -422,7 +424,8 @@ def go(name, optimizer, callbacks=(), **options):
     model, x, y = network(name)
     opt = OPTIMIZERS[optimizer](model.parameters())
     loss = nn.PerceptronLoss() if name == "perceptron" else None
-    options = {"batch_size": 8, "progress": False, "epochs": 4, **options}
+    penalty = nn.ActivityPenalty() if name == "vae" else None
+    options = {"batch_size": 8, "progress": False, "epochs": 4, "penalty": penalty, **options}
     history = fit(model, x, y, optimizer=opt, loss=loss, callbacks=list(callbacks), **options)
     values = {k: v for k, v in history.history.items() if k != "seconds"}
     where = rb.ops.random.stream
@@ -431,7 +434,7 @@ def go(name, optimizer, callbacks=(), **options):
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("name", ["perceptron", "mlp", "lenet5"])
+@pytest.mark.parametrize("name", ["perceptron", "mlp", "lenet5", "vae"])
 def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path, name, optimizer, threads):
     rb.set_num_threads(threads)
     epochs = 2 if name == "lenet5" else 4
