@@ -298,12 +298,14 @@ static double largest(const View& y) {
 }
 bool check(Check& c, const uniform_args& a) {
     const double most = largest(a.y);
+    if (!c.finite("low", a.low) || !c.finite("high", a.high)) return false;
     if (!c.in_range("low", a.low, -most, most) || !c.in_range("high", a.high, -most, most)) return false;
     if (a.low > a.high) return c.fail("low must not be above high, got %g and %g", a.low, a.high);
     return c.in_range("high - low", a.high - a.low, 0.0, most);
 }
 bool check(Check& c, const normal_args& a) {
     const double most = largest(a.y);
+    if (!c.finite("mean", a.mean) || !c.finite("std", a.std)) return false;
     if (!c.in_range("mean", a.mean, -most, most)) return false;
     if (a.std < 0.0) return c.fail("std must not be negative, got %g", a.std);
     return c.in_range("std", a.std, 0.0, most);

@@ -283,7 +283,7 @@ TEST(random_and_optimiser_refusals) {
     u = {s.view({4}), 0, 1e39, {1, 0}};
     REFUSED(uniform, u, "high must be in");
     u = {s.view({4}), double(NAN), 1, {1, 0}};
-    REFUSED(uniform, u, "low must be in");
+    REFUSED(uniform, u, "low must be finite");
     normal_args n{s.view({4}), 0, -1, {1, 0}};
     REFUSED(normal, n, "std must not be negative, got -1");
     n.std = 1e39;
