@@ -63,3 +63,18 @@ def test_a_no_grad_object_may_be_entered_again():
             assert not rb.is_grad_enabled()
         assert not rb.is_grad_enabled()
     assert rb.is_grad_enabled()
+
+
+def test_clip_between_arrays_and_without_a_bound():
+    x = np.array([[-2.0, 0.5, 3.0], [np.nan, 1.0, -1.0]])
+    low, high = np.array([-1.0, 0.0, 1.0]), np.array([[1.0], [2.0]])
+    np.testing.assert_array_equal(rb.ops.clip(x, low, high), np.clip(x, low, high))
+    np.testing.assert_array_equal(rb.ops.clip(x, None, 1.0), np.clip(x, None, 1.0))
+    np.testing.assert_array_equal(rb.ops.clip(x, low=0), np.clip(x, 0, None))
+    np.testing.assert_array_equal(rb.ops.clip(x), x)
+    np.testing.assert_array_equal(rb.ops.clip(x, np.float32(-1), high), np.clip(x, -1, high))
+    a, b = leaf([-2.0, 0.5, 3.0]), leaf([-1.0, 0.0, 4.0])
+    rb.ops.sum(rb.ops.clip(a, b, 5.0)).backward()
+    assert a.grad.data.tolist() == [0.0, 1.0, 0.0] and b.grad.data.tolist() == [1.0, 0.0, 1.0]
+    with pytest.raises(TypeError, match="clip"):
+        rb.ops.clip(x, "low", 1.0)

@@ -6,6 +6,7 @@ as in NumPy; a shape that does not fit raises ValueError with both shapes.
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -311,11 +312,19 @@ def round(x: X) -> X:
     return cast(X, _plain("round", _core.round, x))
 
 
-def clip(x: X, low: float, high: float) -> X:
+def clip(x: X, low: Any = None, high: Any = None) -> X:
     """x kept within [low, high]; NaN stays NaN. The gradient passes where low < x < high, not at the bounds.
 
-    Raises ValueError when low is above high.
+    low, high : numbers, None for no bound, or arrays and tensors that broadcast with x (`minimum` of `maximum`, with
+        their gradients). Raises ValueError when a number low is above a number high, TypeError for other bounds.
     """
+    if not all(b is None or isinstance(b, (int, float, np.number)) for b in (low, high)):
+        for b in (low, high):
+            if b is not None:
+                operand("clip", b)
+        above: Any = x if low is None else maximum(x, low)
+        return cast(X, above if high is None else minimum(above, high))
+    low, high = -math.inf if low is None else low, math.inf if high is None else high
     a = operand("clip", x)
     y = new_array(a.shape, CODE[a.dtype])
     _core.clip(a, y, float(low), float(high))
