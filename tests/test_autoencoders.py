@@ -377,6 +377,19 @@ def test_scores_imputation_and_search():
         models.nearest(codes, queries[:, :3])
 
 
+def test_imputation_of_whole_numbers_and_search_far_from_the_origin():
+    rng = np.random.default_rng(1)
+    model = models.autoencoder(input_shape=(4, 2), code=3)
+    x = rng.integers(0, 2, (6, 4, 2))
+    filled = models.impute(model, x, np.zeros((4, 2), bool), rounds=1)
+    assert filled.dtype == F32 and ((filled > 0) & (filled < 1)).any()  # not cut to whole numbers
+    codes = 1e8 + rng.standard_normal((30, 5))
+    distances, places = models.nearest(codes, codes[:4], k=3)
+    wanted = np.sqrt(((codes[:4, None] - codes) ** 2).sum(2))
+    assert np.array_equal(places, np.argsort(wanted, axis=1, kind="stable")[:, :3])
+    assert np.allclose(distances, np.sort(wanted, axis=1)[:, :3], rtol=1e-12) and (distances[:, 0] == 0).all()
+
+
 @pytest.mark.quick
 def test_ratings_with_blanks():
     table = np.array([[1, 0, np.nan, 0.5], [np.nan, np.nan, 0.25, 1]])
@@ -523,3 +536,12 @@ def test_latent_plane_shows_each_class_where_it_is():
     for points, labels in ((z[:, :1], y), (z, y[:5]), (z, y + 1)):
         with pytest.raises(ValueError, match="latent_plane"):
             rb.viz.latent_plane(points, labels, ("a", "b", "c"))
+
+
+def test_sizes_are_not_cut_to_whole_numbers():
+    with pytest.raises(ValueError, match="whole number of pixels"):
+        models.corruption("block", 2.7)
+    assert models.corruption("block", 3.0).size == 3
+    with pytest.raises(ValueError, match="Unflatten: a size"):
+        nn.Unflatten((2.5, 2))
+    assert nn.Unflatten(np.array([2, 3])).shape == (2, 3)

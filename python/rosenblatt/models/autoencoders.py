@@ -108,9 +108,12 @@ def corruption(kind: str, level: float) -> Module:
 
     kind : "gaussian" (standard deviation `level`), "masking" or "salt_pepper" (share `level` of the elements),
         "block" (a square of `level` pixels)
-    Raises ValueError for another kind, and what the layers raise for the level.
+    Raises ValueError for another kind and a block that is no whole number of pixels, and what the layers raise for
+    the level.
     """
     if kind == "block":
+        if not float(level).is_integer():
+            raise ValueError(f"corruption: expected a whole number of pixels as level of a block, got {level!r}")
         return BlockMasking(int(level))
     kinds: dict[str, Any] = {"gaussian": GaussianNoise, "masking": MaskingNoise, "salt_pepper": SaltPepperNoise}
     if kind not in kinds:

@@ -42,13 +42,16 @@ def anomaly_scores(model: Module, x: Any) -> Array:
 
 
 def impute(model: Module, x: Any, known: Any, start: Any = 0.0, rounds: int = 10) -> Array:
-    """x [N,...] with unknown values filled in; `known` is True where x holds, of x's shape or broadcast to it.
+    """x [N,...] with unknown values filled in (float32 unless x has floats of its own); `known` is True where x holds,
+    of x's shape or broadcast to it.
 
     The unknown places begin as `start` (a number, or an array such as the training mean) and take the values of the
     reconstruction `rounds` times over; the known ones stay as they are, so what x holds elsewhere (NaN, too) is not
     read. Raises ValueError for rounds < 1, shapes that do not fit and known values that are not finite.
     """
     values = np.asarray(x)
+    if values.dtype.kind != "f":
+        values = values.astype(np.float32)  # reconstructions lie between whole numbers
     given = np.broadcast_to(np.asarray(known, bool), values.shape)
     if not np.isfinite(values[given]).all():
         raise ValueError("impute: expected finite values where known is True")
@@ -61,17 +64,20 @@ def impute(model: Module, x: Any, known: Any, start: Any = 0.0, rounds: int = 10
 def nearest(codes: Any, queries: Any, k: int = 10) -> tuple[Array, Array]:
     """(distances, places), both [M,k]: the k codes [N,d] nearest to each of the queries [M,d], nearest first.
 
-    Euclidean distance, exact; of equal ones the first come first. Raises ValueError unless 1 <= k <= N and d agrees.
+    Euclidean distance to all codes; of equal ones the first come first. Raises ValueError unless 1 <= k <= N and d
+    agrees.
     """
     a, b = np.asarray(codes, np.float64), np.asarray(queries, np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(f"nearest: expected codes [N,d] and queries [M,d], got {list(a.shape)} and {list(b.shape)}")
     if whole("nearest", "k", k, 1) > len(a):
         raise ValueError(f"nearest: k must be at most {len(a)}, got {k}")
-    squared = np.asarray(ops.matmul(b, np.ascontiguousarray(a.T)))
-    squared = np.maximum((b**2).sum(1)[:, None] - 2 * squared + (a**2).sum(1), 0.0)  # [M,N]
-    places = np.argsort(squared, axis=1, kind="stable")[:, :k]
-    return np.sqrt(np.take_along_axis(squared, places, 1)), places
+    a_far, b_far = a - a.mean(0), b - a.mean(0)  # small numbers lose fewer digits in the products
+    squared = (b_far**2).sum(1)[:, None] - 2 * np.asarray(ops.matmul(b_far, a_far.T)) + (a_far**2).sum(1)  # [M,N]
+    places = np.sort(np.argsort(squared, axis=1, kind="stable")[:, :k], axis=1)
+    distances = np.sqrt(((b[:, None] - a[places]) ** 2).sum(2))  # of those k from their differences
+    order = np.argsort(distances, axis=1, kind="stable")
+    return np.take_along_axis(distances, order, 1), np.take_along_axis(places, order, 1)
 
 
 # --- recommender
