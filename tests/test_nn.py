@@ -392,3 +392,14 @@ def test_no_layer_runs_on_the_fallback(name):
             penalty=nn.ActivityPenalty() if reconstructs else None,
         )
         assert _core.ref_calls() == before
+
+
+def test_layers_take_numpys_numbers_as_options():
+    x = np.ones((4, 8), np.float32)
+    assert nn.Dropout(np.float32(0.5)).p == 0.5
+    assert nn.Linear(np.int64(8), np.int64(3))(x).shape == (4, 3)
+    assert ops.dropout(x, np.float64(0.25)).shape == x.shape
+    with pytest.raises(ValueError, match="positive integer"):
+        nn.Linear(np.float32(8), 3)
+    with pytest.raises(ValueError, match=r"in \[0, 1\)"):
+        nn.Dropout(np.float32(1.0))

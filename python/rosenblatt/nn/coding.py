@@ -41,7 +41,7 @@ class Unflatten(Module):
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
-        self.shape = tuple(positive_integer("Unflatten", "a size", int(v)) for v in shape)
+        self.shape = tuple(positive_integer("Unflatten", "a size", v) for v in shape)
         if not self.shape:
             raise ValueError("Unflatten: expected at least one size, got ()")
 

@@ -86,7 +86,7 @@ def dropout(x: X, p: float = 0.5) -> X:
 
     Raises ValueError unless 0 <= p < 1. The gradient regenerates the same mask from the stream position.
     """
-    if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0.0 <= p < 1.0:
+    if isinstance(p, bool) or not isinstance(p, (int, float, np.integer, np.floating)) or not 0.0 <= p < 1.0:
         raise ValueError(f"dropout: p must be in [0, 1), got {p!r}")
     a = operand("dropout", x)
     if p == 0.0:
