@@ -653,7 +653,12 @@ static bool fft_accepts(const void* args) {
 template <typename T, typename Args>
 static i64 fft_conv_work(const void* args, const Ctx& ctx) {
     const ConvFft<T> f = fft_of<T>(*static_cast<const Args*>(args));
-    return f.n == 0 ? 0 : fft_elements(plan_fft(fft_part(f, 0)), ctx.threads) * i64(sizeof(T));
+    if (f.n == 0) return 0;
+    // The last part may have fewer channels: other tiles, more of them together.
+    const i64 last = (f.groups - 1) / fft_channels(f) * fft_channels(f);
+    const i64 most = max_i(fft_elements(plan_fft(fft_part(f, 0)), ctx.threads),
+                           fft_elements(plan_fft(fft_part(f, last)), ctx.threads));
+    return most * i64(sizeof(T));
 }
 template <typename T, typename Args>
 static void fft_conv_run(const void* args, Ctx&) {

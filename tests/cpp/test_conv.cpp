@@ -96,8 +96,11 @@ TEST(conv2d_transforms) {
     const Conv cases[] = {
         {1, 70, 45, 2, 3, 9, 13, 1, 1, 4, 6, 1, 1, 1},    // tiles both ways
         {2, 31, 33, 20, 20, 7, 7, 1, 1, 3, 3, 1, 1, 20},  // one channel per group, a register and a part
-        {1, 8, 9, 40, 200, 5, 5, 1, 1, 2, 2, 1, 1, 1},    // kernels block by block
-        {1, 8, 9, 200, 40, 5, 5, 1, 1, 2, 2, 1, 1, 1},     {3, 14, 11, 12, 18, 6, 5, 1, 1, 5, 0, 1, 1, 3},  // groups
+        {1, 46, 46, 31, 31, 3, 3, 1, 1, 1, 1, 1, 1, 31},  // .. the part needs more memory than the register
+        {1, 55, 55, 31, 31, 7, 7, 1, 1, 3, 3, 1, 1, 31},
+        {1, 8, 9, 40, 200, 5, 5, 1, 1, 2, 2, 1, 1, 1},  // kernels block by block
+        {1, 8, 9, 200, 40, 5, 5, 1, 1, 2, 2, 1, 1, 1},
+        {3, 14, 11, 12, 18, 6, 5, 1, 1, 5, 0, 1, 1, 3},     // groups
         {40, 9, 9, 1, 1, 5, 5, 1, 1, 2, 2, 1, 1, 1},        // tiles alone fill the registers
         {2, 1, 400, 3, 5, 1, 31, 1, 1, 0, 15, 1, 1, 1, 0},  // rows
         {1, 90, 1, 4, 4, 21, 1, 1, 1, 20, 0, 1, 1, 1},      // columns, full padding
