@@ -691,3 +691,94 @@ def test_results_are_copies_unless_asked_otherwise():
     del windows, first, total
     gc.collect()
     assert np.array_equal(window, 2 * (x + 1)), "a window keeps its program alive"
+
+
+# --- calls that are told apart natively
+
+
+def scaled(values):
+    """A captured x * k and the results that the eager form gives for `values` of (x, k)."""
+
+    def step(x, k):
+        return ops.mul(rb.Tensor(x) if isinstance(x, np.ndarray) else x, k)
+
+    return rb.capture(step), step
+
+
+def test_a_replayed_signature_does_not_swallow_calls_that_look_alike():
+    x = np.arange(1, 5, dtype=F32)
+    others = [
+        (x, True), (x, 1.0), (x, 2), (x[:2], 1), (x.reshape(2, 2), 1), (x.astype(float), 1), (rb.Tensor(x), 1),
+        (x, -0.0), (x, 0.0), (x[::-1], 1), (np.array(x, order="F"), 1), (x.view(type("Mine", (np.ndarray,), {})), 1),
+    ]  # fmt: skip
+    for x2, k in others:
+        step, eager = scaled(None)
+        for i in range(WARM + 2):
+            step(x + F32(i), 1)  # not the same twice: the program then asks for no contents
+        assert step._ready is not None and step.replays == 2
+        for _ in range(WARM + 2):
+            got, want = step(x2, k).data, eager(x2, k).data
+            assert got.dtype == want.dtype and got.tobytes() == want.tobytes() and got.shape == want.shape
+            np.testing.assert_array_equal(step(x, 1).data, x)
+
+
+def test_a_ready_program_refuses_and_misses_what_the_first_look_would():
+    x = np.ones(3, F32)
+    step, _ = scaled(None)
+    for i in range(WARM + 2):
+        step(rb.Tensor(x + F32(i)), 2)
+    assert step._ready is not None
+    with pytest.raises(rb.CaptureError, match="requires a gradient"):
+        step(rb.Tensor(x, requires_grad=True), 2)
+    replays = step.replays
+    with rb.no_grad():  # a signature of its own
+        step(rb.Tensor(x), 2)
+    assert step.replays == replays
+    with pytest.raises(TypeError):
+        step(rb.Tensor(x))
+    with pytest.raises(rb.CaptureError, match="hashable"):
+        step(rb.Tensor(x), [2])
+
+
+def test_a_ready_program_that_was_dropped_is_not_used_again():
+    x = np.ones(3, F32)
+    table = {"k": 2.0}
+    step = rb.capture(lambda a: ops.mul(rb.Tensor(a), table["k"]), max_programs=1)
+    for _ in range(WARM + 2):
+        step(x)
+    table["k"] = 3.0
+    np.testing.assert_array_equal(step(x).data, 3 * x)
+    for n in (4, 5):  # pushes the first signature out
+        for _ in range(WARM + 2):
+            step(np.ones(n, F32))
+    replays = step.replays
+    np.testing.assert_array_equal(step(x).data, 3 * x)
+    assert step.replays == replays and len(step.programs) == 0
+
+
+def test_losses_with_factors_of_their_own_replay_for_any_input():
+    """The factor of the mean is no constant of the step: inputs that stood still while recording may change."""
+    w = rb.Parameter(np.ones((2, 1), F32))
+    for loss in (ops.mse_loss, ops.bce_with_logits):
+
+        @rb.capture
+        def step(x, t, loss=loss):
+            w.grad = None
+            value = loss(ops.matmul(x, w), t)
+            value.backward()
+            return value, w.grad
+
+        x, t = np.ones((4, 2), F32), np.ones((4, 1), F32)
+        for _ in range(WARM + 1):
+            step(rb.Tensor(x), t)
+        for i in range(3):
+            step(rb.Tensor(x * i), t)
+        assert step.replays == 4
+
+
+def test_counts_of_a_group_rise_together_or_not_at_all():
+    counts = [3, 7, 3]
+    assert _core.count_up(counts, (0, 2)) == 4
+    assert counts == [4, 7, 4]
+    assert _core.count_up(counts, (0, 1)) == 0
+    assert counts == [4, 7, 4]

@@ -476,6 +476,35 @@ def test_mse_is_its_composed_form(shape, reduction, wanted, dtypes):
         np.testing.assert_allclose(a, b, rtol=1e-4 if F32 in dtypes else 1e-12)
 
 
+@pytest.mark.parametrize("shape", [(3, 5), (7,), (), (300, 70)], ids=str)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("dtype", [F32, F64])
+def test_logistic_loss_from_logits_is_its_composed_form(shape, reduction, dtype):
+    """The one-pass form has the bits of the terms reduced; gradients of both orders through logits and targets."""
+    z0, t0 = draw(*shape, seed=1).astype(dtype) * dtype(9), np.abs(draw(*shape, seed=2)).astype(dtype) % dtype(1)
+    reduce = ops.mean if reduction == "mean" else ops.sum
+
+    def composed(z, t):
+        return reduce(ops.add(ops.sub(ops.relu(z), ops.mul(z, t)), ops.log1p(ops.exp(ops.neg(ops.abs(z))))))
+
+    def run(f):
+        inputs = z, t = Tensor(z0.copy(), requires_grad=True), Tensor(t0.copy(), requires_grad=True)
+        loss = f(z, t)
+        plain = rb.grad(loss, inputs, retain_graph=True)
+        first = rb.grad(loss, inputs, create_graph=True)
+        total = ops.add(loss, ops.mul(loss, ops.add(*(ops.sum(ops.square(g)) for g in first))))
+        return loss.numpy(), [g.numpy() for g in (*plain, *first, *rb.grad(total, inputs))]
+
+    one = run(lambda z, t: ops.bce_with_logits(z, t, reduction=reduction))
+    many = run(composed)
+    assert one[0].dtype == dtype and one[0].tobytes() == many[0].tobytes()
+    rounding = 1e-6 if dtype == F32 else 1e-14
+    for i, (a, b) in enumerate(zip(one[1], many[1], strict=True)):
+        assert a.dtype == b.dtype
+        slack = rounding if i < 4 else 100 * rounding
+        np.testing.assert_allclose(a, b, rtol=slack, atol=slack * np.abs(b).max())
+
+
 def test_masked_logits_and_class_weights():
     """Classes that a mask gave -inf: weights of the other classes do not make NaN of them."""
     logits = Tensor(np.array([[1.0, 2.0, -np.inf], [0.0, 1.0, 2.0]]), requires_grad=True)

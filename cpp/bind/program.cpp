@@ -6,11 +6,18 @@
 #include <exception>
 #include <memory>
 
+#include "bind/tape.hpp"
 #include "core/check.hpp"
 #include "core/views.hpp"
 
 namespace rb::bind {
 namespace {
+
+// An argument of the recorded step: an array or tensor like its next input, or a number, text or None.
+struct Argument {
+    enum Kind { array, tensor, value } kind;
+    py::object constant;
+};
 
 // A program with what it needs from Python: the persistent arrays it points to, and where its results lie.
 struct PyProgram {
@@ -19,6 +26,8 @@ struct PyProgram {
     std::vector<View> results;
     std::vector<View> inputs;  // the buffers that were recorded
     std::vector<i64> movable;  // number of the input in `program`, or -1: always copied into its buffer
+    std::vector<Argument> arguments;
+    int mode = -1;  // that the step was recorded in; -1 when `accept` is not to be asked
     std::atomic<bool> busy{false};
 
     ~PyProgram() {
@@ -310,6 +319,76 @@ i64 check_guard(const Guard& g) {
     return -1;
 }
 
+// Notes the arguments of the recorded step, whose arrays are the inputs, and the mode of the tape. False when one is
+// neither an array nor a plain value: then `accept` takes no call.
+bool expect(PyProgram& p, const py::tuple& args) {
+    std::vector<Argument> arguments;
+    size_t arrays = 0;
+    for (const py::handle& a : args) {
+        const bool tensor = parts_of(a.ptr()).data != nullptr;
+        const PyTypeObject* type = Py_TYPE(a.ptr());
+        if (tensor || py::isinstance<py::array>(a)) {
+            arguments.push_back({tensor ? Argument::tensor : Argument::array, {}});
+            ++arrays;
+        } else if (a.is_none() || type == &PyBool_Type || type == &PyLong_Type || type == &PyFloat_Type ||
+                   type == &PyUnicode_Type) {
+            arguments.push_back({Argument::value, py::reinterpret_borrow<py::object>(a)});
+        } else {
+            return false;
+        }
+    }
+    if (arrays != p.inputs.size()) return false;
+    p.arguments = std::move(arguments);
+    p.mode = tape_mode();
+    return true;
+}
+
+bool is_like(PyObject* array, const View& v) {
+    if (Py_TYPE(array) != py::detail::npy_api::get().PyArray_Type_ || dtype_of(array) != v.dtype) return false;
+    const auto* a = py::detail::array_proxy(array);
+    if (a->nd != v.ndim) return false;
+    for (i32 d = 0; d < v.ndim; ++d) {
+        if (a->dimensions[d] != v.shape[d]) return false;
+    }
+    return true;
+}
+
+// The arrays of a call whose arguments and mode are those of the recorded step, else None.
+py::object accept(const PyProgram& p, const py::tuple& args) {
+    if (p.mode != tape_mode() || args.size() != p.arguments.size()) return py::none();
+    py::tuple arrays(p.inputs.size());
+    size_t next = 0;
+    for (size_t i = 0; i < p.arguments.size(); ++i) {
+        PyObject* a = PyTuple_GET_ITEM(args.ptr(), static_cast<Py_ssize_t>(i));
+        const Argument& expected = p.arguments[i];
+        if (expected.kind == Argument::value) {
+            if (!same(a, expected.constant.ptr())) return py::none();
+            continue;
+        }
+        const TensorParts parts = parts_of(a);
+        if ((parts.data != nullptr) != (expected.kind == Argument::tensor)) return py::none();
+        if (parts.data && parts.requires_grad && p.mode) return py::none();
+        if (parts.data) a = parts.data;
+        if (!is_like(a, p.inputs[next])) return py::none();
+        arrays[next++] = py::reinterpret_borrow<py::object>(a);
+    }
+    return arrays;
+}
+
+// Raises each of the counts at `indices`, all equal, by one and returns the new count; 0, with nothing changed, when
+// they differ.
+i64 count_up(const py::list& counts, const py::tuple& indices) {
+    i64 count = -1;
+    for (const py::handle& index : indices) {
+        const i64 now = py::cast<i64>(counts[py::cast<size_t>(index)]);
+        if (count >= 0 && now != count) return 0;
+        count = now;
+    }
+    const py::int_ next(count + 1);
+    for (const py::handle& index : indices) counts[py::cast<size_t>(index)] = next;
+    return count + 1;
+}
+
 // The one result of a program with one input and no random numbers, or None when the guard finds a change, the input
 // is not of the recorded kind, somebody records, or the program runs on another thread.
 py::object replay_if(PyProgram& p, const Guard& guard, const py::array& input) {
@@ -380,6 +459,8 @@ void define_program(py::module_& m) {
         .def(py::init(&make_program), py::arg("recording"), py::arg("results"), py::arg("inputs"))
         .def("replay", &replay, py::arg("inputs"), py::arg("key"), py::arg("counter"), py::arg("windows") = 0)
         .def("replay_if", &replay_if, py::arg("guard"), py::arg("input"))
+        .def("expect", &expect, py::arg("args"))
+        .def("accept", &accept, py::arg("args"))
         .def("holds", &holds, py::arg("inputs"), py::arg("which"))
         .def("start_patch",
              [](PyProgram& p, i64 call) {
@@ -402,6 +483,7 @@ void define_program(py::module_& m) {
         .def_property_readonly("arena_bytes", [](const PyProgram& p) { return p.program->arena_bytes(); })
         .def_property_readonly("buffer_bytes", [](const PyProgram& p) { return p.program->buffer_bytes(); })
         .def_property_readonly("work_bytes", [](const PyProgram& p) { return p.program->work_bytes(); });
+    m.def("count_up", &count_up, py::arg("counts"), py::arg("indices"));
     m.def("recording", [] { return active_recording() != nullptr; });
 }
 

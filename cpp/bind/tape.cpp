@@ -743,9 +743,14 @@ PyCFunction fast(PyObject* (*f)(PyObject*, PyObject* const*, Py_ssize_t)) {
 }  // namespace
 
 TensorParts parts_of(PyObject* tensor) {
-    if (!is_tensor(tensor)) return {nullptr, nullptr};
-    PyObject* grad = as_tensor(tensor)->grad;
-    return {as_tensor(tensor)->data, grad && is_tensor(grad) ? as_tensor(grad)->data : nullptr};
+    if (!is_tensor(tensor)) return {nullptr, nullptr, false};
+    const TensorObject* t = as_tensor(tensor);
+    PyObject* grad = t->grad && is_tensor(t->grad) ? as_tensor(t->grad)->data : nullptr;
+    return {t->data, grad, t->requires_grad != 0};
+}
+
+int tape_mode() {
+    return grad_mode();
 }
 
 void mark_written(PyObject* tensor) {

@@ -88,13 +88,24 @@ void Recorder::note_call(OpId op, const void* args) {
 namespace {
 
 u64 sum_of(const View& v) {
+    constexpr std::ptrdiff_t kLanes = 8;  // independent of each other: a multiplication waits for the one before
+    constexpr u64 kPrime = 0x100000001B3u;
     const char *p, *end;
-    u64 h = 0x9E3779B97F4A7C15u;
+    u64 lanes[kLanes], h = 0x9E3779B97F4A7C15u;
     if (!byte_span(v, &p, &end)) return h;
+    for (std::ptrdiff_t i = 0; i < kLanes; ++i) lanes[i] = h + static_cast<u64>(i);
+    for (; end - p >= 8 * kLanes; p += 8 * kLanes) {
+        for (std::ptrdiff_t i = 0; i < kLanes; ++i) {
+            u64 word;
+            std::memcpy(&word, p + 8 * i, 8);
+            lanes[i] = (lanes[i] ^ word ^ (word >> 32)) * kPrime;
+        }
+    }
+    for (const u64 lane : lanes) h = (h ^ lane ^ (lane >> 32)) * kPrime;
     for (; p < end; p += 4) {
         u32 word = 0;
         std::memcpy(&word, p, static_cast<size_t>(std::min<std::ptrdiff_t>(4, end - p)));
-        h = (h ^ word) * 0x100000001B3u;
+        h = (h ^ word) * kPrime;
     }
     return h;
 }

@@ -145,17 +145,21 @@ static inline T reduce_contiguous(const T* x, i64 n) {
     return reduce_chunk<Op>(x, 1, n);
 }
 
+// Elements of a chunk of a row of R: whole blocks.
+constexpr i64 kMaxChunks = 512;
+template <typename T>
+static inline i64 row_chunk(i64 R) {
+    constexpr i64 kBlock = 32 * kLanes<T>, chunk = 32 * kBlock;
+    if ((R + chunk - 1) / chunk <= kMaxChunks) return chunk;
+    return ((R + kMaxChunks - 1) / kMaxChunks + kBlock - 1) / kBlock * kBlock;
+}
+
 // x [A,R,1] -> y [A], y[a] = finish(result)
 template <typename Op, typename T, typename Finish>
 static void reduce_rows(const View& vx, T* y, const Finish& finish) {
     const T* x = static_cast<const T*>(vx.data);
     const i64 A = vx.shape[0], R = vx.shape[1], as = vx.stride[0], rs = vx.stride[1];
-    constexpr i64 kMaxChunks = 512, kBlock = 32 * kLanes<T>;
-    i64 chunk = 32 * kBlock;
-    if ((R + chunk - 1) / chunk > kMaxChunks) {
-        chunk = ((R + kMaxChunks - 1) / kMaxChunks + kBlock - 1) / kBlock * kBlock;
-    }
-    const i64 chunks = (R + chunk - 1) / chunk;
+    const i64 chunk = row_chunk<T>(R), chunks = (R + chunk - 1) / chunk;
     if (chunks <= 1) {
         parallel(A, 2.0 + 0.08 * double(R), [&](i64 begin, i64 end) {
             for (i64 a = begin; a < end; ++a) y[a] = finish(reduce_chunk<Op>(x + a * as, rs, R));

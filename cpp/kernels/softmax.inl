@@ -167,6 +167,56 @@ static void softmax_xent_dx_run(const void* args, Ctx&) {
     });
 }
 
+struct SquaredPair {
+    template <typename T>
+    static inline T at(T x, T t, T* d) {
+        *d = x - t;
+        return *d * *d;
+    }
+};
+struct LogisticPair {
+    template <typename T>
+    static inline T at(T x, T t, T* d) {
+        const T e = rb_exp(-rb_abs(x));
+        *d = (x < T(0) ? e : T(1)) / (T(1) + e) - t;
+        return (rb_relu(x) - x * t) + rb_log1p(e);
+    }
+};
+
+// The terms of a block at a time, added as `sum` would add them.
+template <typename Pair, typename T>
+static void pair_loss_of(const pair_loss_args& a, double cost) {
+    constexpr i64 kBlock = 32 * kLanes<T>;
+    const T *x = static_cast<const T*>(a.x.data), *t = static_cast<const T*>(a.t.data);
+    T* d = a.d.ndim < 0 ? nullptr : static_cast<T*>(a.d.data);
+    const i64 n = a.x.shape[0], chunk = row_chunk<T>(n), chunks = (n + chunk - 1) / chunk;
+    T partial[kMaxChunks];
+    parallel(chunks, cost * double(n < chunk ? n : chunk), [&](i64 begin, i64 end) {
+        T terms[kBlock], slopes[kBlock];
+        for (i64 c = begin; c < end; ++c) {
+            const i64 last = n < (c + 1) * chunk ? n : (c + 1) * chunk;
+            for (i64 i = c * chunk; i < last; i += kBlock) {
+                const i64 m = last - i < kBlock ? last - i : kBlock;
+                const T *in = x + i, *target = t + i;
+                T* __restrict slope = d ? d + i : slopes;
+                for (i64 k = 0; k < m; ++k) terms[k] = Pair::at(in[k], target[k], &slope[k]);
+                const T s = reduce_block<AddOp>(terms, m);
+                partial[c] = i == c * chunk ? s : partial[c] + s;
+            }
+        }
+    });
+    *static_cast<T*>(a.loss.data) = fold_any<AddOp>(partial, chunks) * T(a.scale);
+}
+template <typename T>
+static void pair_loss_run(const void* args, Ctx&) {
+    const pair_loss_args& a = *static_cast<const pair_loss_args*>(args);
+    if (a.kind == pair_square) {
+        pair_loss_of<SquaredPair, T>(a, 0.15);
+    } else {
+        pair_loss_of<LogisticPair, T>(a, 1.0);
+    }
+}
+
 template <typename T>
 static void one_hot_run(const void* args, Ctx&) {
     const one_hot_args& a = *static_cast<const one_hot_args*>(args);
@@ -183,6 +233,7 @@ static void one_hot_run(const void* args, Ctx&) {
 }
 
 constexpr void add_softmax(Table& t) {
+    add_simd<pair_loss_run<float>, pair_loss_run<double>>(t, op_pair_loss);
     add_simd<one_hot_run<float>, one_hot_run<double>>(t, op_one_hot);
     add_simd<softmax_run<float>, softmax_run<double>>(t, op_softmax);
     add_simd<softmax_dx_run<float>, softmax_dx_run<double>>(t, op_softmax_dx);

@@ -141,6 +141,18 @@ void softmax_xent_dx(const softmax_xent_dx_args& a) {
 }
 
 template <typename T>
+void pair_loss(const pair_loss_args& a) {
+    long double total = 0.0;  // more than the double of the op itself
+    for (i64 i = 0; i < a.x.shape[0]; ++i) {
+        const double x = ptr<T>(a.x)[i], t = ptr<T>(a.t)[i], e = std::exp(-std::abs(x));
+        const bool square = a.kind == pair_square;
+        total += square ? (x - t) * (x - t) : (x < 0.0 ? 0.0 : x) - x * t + std::log1p(e);
+        if (a.d.ndim >= 0) ptr<T>(a.d)[i] = T(square ? x - t : (x < 0.0 ? e : 1.0) / (1.0 + e) - t);
+    }
+    *ptr<T>(a.loss) = T(double(total) * a.scale);
+}
+
+template <typename T>
 void one_hot(const one_hot_args& a) {
     const i64 M = a.y.shape[0], C = a.y.shape[1];
     for (i64 m = 0; m < M; ++m) {
@@ -148,6 +160,7 @@ void one_hot(const one_hot_args& a) {
     }
 }
 
+RB_REF_INSTANTIATE(pair_loss)
 RB_REF_INSTANTIATE(one_hot)
 RB_REF_INSTANTIATE(sum)
 RB_REF_INSTANTIATE(max)

@@ -80,18 +80,15 @@ class _Shared:
     optimizer: Optimizer
     group: dict[str, Any]
     slots: tuple[str | None, ...]
-    indices: list[int]  # of the parameters
+    indices: tuple[int, ...]  # of the parameters
     calls: tuple[int, ...]
     numbers: tuple[Any, ...] = ()  # what the calls hold, when known
 
-    def same(self) -> bool:
-        """Whether the numbers are the same for all of them in the next step."""
-        counts = self.optimizer._updates
-        first = counts[self.indices[0]]
-        for i in self.indices:
-            if counts[i] != first:
-                return False
-        return self.optimizer._slots(self.group) == self.slots
+    def count(self) -> int:
+        """Counts the next update of all of them: its number, or 0 when they no longer take the same numbers."""
+        if self.optimizer._slots(self.group) != self.slots:
+            return 0
+        return _core.count_up(self.optimizer._updates, self.indices)
 
 
 class _Record:
@@ -239,6 +236,7 @@ class _Program:
         constants: bool,
     ) -> None:
         self.outputs = record.outputs
+        self.simple = False  # whether its native part can tell calls of its signature
         self.inputs = inputs
         self.unproven = unproven  # inputs that constants of the step may depend on: they must be those of the record
         self.shared, self.updates = _sort(record.updates)
@@ -288,23 +286,21 @@ class _Program:
             return None
         return _core.Guard([f for f in self.facts if f[1] != "training"]), self.native
 
-    def run(self, arrays: list[Array], copy: bool = True) -> Any:
+    def run(self, arrays: tuple[Array, ...], copy: bool = True) -> Any:
         """Results of one replay; `_MISSING`, with nothing changed, when an optimiser's state was replaced."""
         native = self.native
         done = moved = False
-        begun: list[tuple[list[int], int]] = []  # counts that were raised
+        begun: list[tuple[list[int], tuple[int, ...]]] = []  # counts that were raised
         for optimizer in self.optimizers:
             optimizer.steps += 1
             optimizer._last = None
         try:
             for u in self.shared:
-                if moved := not u.same():
+                count = u.count()
+                if moved := not count:
                     break
-                counts = u.optimizer._updates
-                for i in u.indices:
-                    counts[i] += 1
-                    begun.append((counts, i))
-                numbers = u.optimizer._scalars(u.group, counts[u.indices[0]])
+                begun.append((u.optimizer._updates, u.indices))
+                numbers = u.optimizer._scalars(u.group, count)
                 if numbers != u.numbers:
                     u.numbers = ()
                     native.patch(u.calls, numbers)
@@ -312,14 +308,15 @@ class _Program:
             if self.updates and not moved:
                 moved = self._ask(begun)
             if not moved:
-                results = native.replay(tuple(arrays), stream.key, stream.counter, 0 if copy else self.own_results)
+                results = native.replay(arrays, stream.key, stream.counter, 0 if copy else self.own_results)
                 done = True
         finally:
             if not done:
                 for optimizer in self.optimizers:
                     optimizer.steps -= 1
-                for counts, i in begun:
-                    counts[i] -= 1
+                for counts, indices in begun:
+                    for i in indices:
+                        counts[i] -= 1
         if moved:
             return _MISSING
         if self.advance:
@@ -331,7 +328,7 @@ class _Program:
                 t.grad = wrap(g)
         return _unflatten(self.outputs, results)
 
-    def _ask(self, begun: list[tuple[list[int], int]]) -> bool:
+    def _ask(self, begun: list[tuple[list[int], tuple[int, ...]]]) -> bool:
         """Has each of the other updates ask for its numbers; whether an array that it uses was replaced."""
         native = self.native
         at = self.updates[0].first
@@ -341,7 +338,7 @@ class _Program:
                 if u.first != at:
                     native.start_patch(u.first)
                 at = u.last
-                begun.append((u.optimizer._updates, u.index))
+                begun.append((u.optimizer._updates, (u.index,)))
                 u.optimizer._replay_update(u.index)
         finally:
             moved = native.stop_patch()
@@ -359,8 +356,8 @@ def _sort(updates: list[_Update]) -> tuple[list[_Shared], list[_Update]]:
         if again or u.last != u.first + 1 or not o._plain() or group["constraint"] is not None:
             others.append(u)
             continue
-        s = shared.setdefault((id(group), o._updates[u.index]), _Shared(o, group, o._slots(group), [], ()))
-        s.indices.append(u.index)
+        s = shared.setdefault((id(group), o._updates[u.index]), _Shared(o, group, o._slots(group), (), ()))
+        s.indices += (u.index,)
         s.calls += (u.first,)
     return list(shared.values()), others
 
@@ -468,11 +465,21 @@ class Captured:
         self._lock = threading.RLock()
         self.replays = 0
         self.latest: _Program | None = None  # the one replayed last
+        self._ready: _Program | None = None  # that one, if it is of the newest entry and can tell its calls by itself
 
     def __call__(self, *args: Any) -> Any:
         if _local.inside or autograd._anomaly.depth or autograd.state.enabled is autograd.PROBING or self._observers:
             return self._step(*args)  # part of another captured step, or somebody watches each op
         with self._lock:
+            ready = self._ready
+            if ready is not None:
+                given = ready.native.accept(args)
+                if given is not None and not ready.mismatch():
+                    result = ready.run(given, self._copy)
+                    if result is not _MISSING:
+                        self.replays += 1
+                        return result
+                self._ready = None
             return self._call(args)
 
     def _call(self, args: tuple[Any, ...]) -> Any:
@@ -504,10 +511,11 @@ class Captured:
         for program in entry.programs:
             why = program.mismatch()
             if not why and (not program.unproven or program.native.holds(arrays, program.unproven)):
-                result = program.run(arrays, self._copy)
+                result = program.run(tuple(arrays), self._copy)
                 if result is not _MISSING:
                     self.replays += 1
                     self.latest = program
+                    self._ready = program if program.simple else None
                     return result
             if why != "training":  # useless from now on, unlike a program for the other mode
                 entry.programs.remove(program)
@@ -567,6 +575,7 @@ class Captured:
         copy = _copied(result)
         facts = _Facts(record, self._step, objects)
         program = _Program(record, entry.inputs, unproven, facts, before, without, constants)
+        program.simple = program.native.expect(args) and not unproven
         entry.programs = [*entry.programs[-1:], program]
         entry.record, entry.runs, entry.inputs, entry.before = None, 0, [], []
         if os.environ.get("RB_TRACE") == "program":

@@ -139,6 +139,39 @@ TEST(softmax) {
             .tolerance(2, 1)
             .run();
     }
+    for (const int64_t n : {0, 1, 3, 16, 100, 2048, 2049, 5000, 70000, 200001}) {
+        for (const double kind : {0.0, 1.0}) {
+            const double lengths = std::sqrt(double(n) + 16);
+            for (const double width : {1.0, 30.0}) {
+                OpCase("pair_loss", ++seed)
+                    .in("x", {n}, Layout::contiguous, -width, width)
+                    .in("t", {n}, Layout::contiguous, 0, 1)
+                    .out("loss", {1})
+                    .out("d", {n})
+                    .set("kind", kind)
+                    .set("scale", 0.5)
+                    .tolerance(8, width * lengths)
+                    .run();
+            }
+            OpCase("pair_loss", ++seed)
+                .in("x", {n})
+                .in("t", {n})
+                .out("loss", {1})
+                .set("kind", kind)
+                .set("scale", 1)
+                .tolerance(8, lengths)
+                .run();
+        }
+    }
+    OpCase("pair_loss")
+        .values("x", {8}, {kNaN, kInf, -kInf, 1000, -1000, 0, -0.0, 1e-30f})
+        .values("t", {8}, {0, 1, 0, 0, 1, 0.5, 0.5, 1})
+        .out("loss", {1})
+        .out("d", {8})
+        .set("kind", 1)
+        .set("scale", 1)
+        .tolerance(8)
+        .run();
     // extreme rows: huge, equal, NaN, all -inf
     const std::vector<double> x = {1000, -1000, 0, 88, 88, 88, kNaN, 0, 1, -kInf, 0, -kInf, 1e30f, -1e30f, 3};
     OpCase("softmax").values("x", {5, 3}, x).out("y", {5, 3}).tolerance(8).run();

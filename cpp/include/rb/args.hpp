@@ -30,6 +30,13 @@ constexpr int kNumAlgos = 8;
 constexpr const char* kAlgoNames[kNumAlgos] = {"auto",        "direct",      "gemm",      "winograd",
                                                "winograd4x4", "winograd2x2", "depthwise", "fft"};
 
+// Losses of `pair_loss` and their derivatives. The derivative of the first lacks its factor of two.
+enum Pair : i32 {
+    pair_square = 0,   // (x - t)^2; x - t
+    pair_logistic = 1  // max(x, 0) - x t + log(1 + exp(-|x|)); sigmoid(x) - t
+};
+constexpr int kNumPairs = 2;
+
 // Functions of `activate`; p is the parameter in brackets.
 enum Fn : i32 {
     fn_leaky = 0,      // x > 0 ? x : p x   [slope]

@@ -5,6 +5,7 @@ Shapes of predictions and targets must match exactly: nothing broadcasts silentl
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -283,13 +284,29 @@ def mse_loss(prediction: X, target: Any, *, reduction: str = "mean", sample_weig
     _same_shape(name, p, t)
     if reduction not in ("mean", "sum") or sample_weight is not None or not p.size:
         return _reduced(name, square(sub(prediction, target)), reduction, sample_weight)
-    away, squares, loss = empty_like(p), empty_like(p), empty((), p.dtype)
-    _core.sub(p, t, away)
-    _core.square(away, squares)
     scale = 1.0 / p.size if reduction == "mean" else 1.0
-    _core.sum(squares.reshape(1, -1, 1), loss.reshape(1, 1), scale)
+    loss, away = _pair_loss(_SQUARE, p, t, scale)
     saved = (kept(prediction, p), kept(target, t), away, 2.0 * scale)
     return record(name, loss, _mse_grad, (prediction, target), saved)
+
+
+_SQUARE, _LOGISTIC = 0, 1  # as `rb::Pair` numbers them
+
+
+def _pair_loss(kind: int, x: Array, t: Array, scale: float) -> tuple[Array, Array]:
+    """The sum of the losses of all pairs times `scale`, and the slope of each by x (half of it for squares)."""
+    loss, slopes = empty((), x.dtype), empty_like(x)
+    flat = [contiguous(a).reshape(-1) for a in (x, t)]
+    _core.pair_loss(*flat, loss.reshape(1), slopes.reshape(-1), kind, scale)
+    return loss, slopes
+
+
+@functools.lru_cache(maxsize=256)
+def _factor(value: float, dtype: np.dtype[Any]) -> Array:
+    """A number that depends on shapes alone, as one array for every step: capture need not ask where it comes from."""
+    one = np.array(value, dtype)
+    one.flags.writeable = False
+    return one
 
 
 def _mse_grad(g: Any, needs: Any, prediction: Any, target: Any, away: Array, scale: float) -> tuple[Any, ...]:
@@ -298,7 +315,7 @@ def _mse_grad(g: Any, needs: Any, prediction: Any, target: Any, away: Array, sca
         return dp, neg(dp)
     grads: list[Any] = []
     for wanted, factor in zip(needs, (scale, -scale), strict=True):
-        grads.append(mul(away, mul(g, factor)) if wanted else None)
+        grads.append(mul(away, mul(g, _factor(factor, away.dtype))) if wanted else None)
     return tuple(grads)
 
 

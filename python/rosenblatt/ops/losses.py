@@ -35,10 +35,13 @@ from .elementwise import (
     where,
 )
 from .loss import (
+    _LOGISTIC,
     _binary_weights,
     _class_weights,
     _classes,
+    _factor,
     _labels,
+    _pair_loss,
     _promoted,
     _reduced,
     _same_shape,
@@ -220,8 +223,12 @@ def bce_with_logits(
     """
     z, t = _pair("bce_with_logits", logits, target)
     _in_unit("bce_with_logits", "targets", t)
-    y: Array = add(sub(relu(z), mul(z, t)), log1p(exp(neg(abs(z)))))
     inputs = tuple(_promoted("bce_with_logits", logits, target))
+    if reduction in ("mean", "sum") and class_weight is None and sample_weight is None and z.size:
+        scale = 1.0 / z.size if reduction == "mean" else 1.0
+        loss, slopes = _pair_loss(_LOGISTIC, z, t, scale)
+        return record("bce_with_logits", loss, _bce_sum_grad, inputs, (*inputs, slopes, scale))
+    y: Array = add(sub(relu(z), mul(z, t)), log1p(exp(neg(abs(z)))))
     each = record("bce_with_logits", y, _bce_grad, inputs, inputs)
     weights = _binary_weights("bce_with_logits", class_weight, inputs[1])
     return _reduced("bce_with_logits", each, reduction, sample_weight, weights)
@@ -229,6 +236,13 @@ def bce_with_logits(
 
 def _bce_grad(g: Any, needs: Any, z: Any, t: Any) -> tuple[Any, ...]:
     return (mul(g, sub(sigmoid(z), t)) if needs[0] else None, neg(mul(g, z)) if needs[1] else None)
+
+
+def _bce_sum_grad(g: Any, needs: Any, z: Any, t: Any, slopes: Array, scale: float) -> tuple[Any, ...]:
+    if isinstance(g, Tensor):  # taped: from the inputs, which a second pass must reach
+        return _bce_grad(mul(g, scale), needs, z, t)
+    each = mul(g, _factor(scale, slopes.dtype))
+    return (mul(slopes, each) if needs[0] else None, neg(mul(each, z)) if needs[1] else None)
 
 
 def _log_probability(p: Any) -> Any:
