@@ -12,47 +12,72 @@ static inline const T* contiguous_row(const T* __restrict x, i64 xs, i64 n, T* _
     return line;
 }
 
+// The inner loop of one function, all that is compiled for it alone: everything around it is shared by the functions of
+// a dtype. f: the function with its parameters.
+template <typename T>
+struct Binary {
+    void (*loop)(const void* f, const T* a, i64 as, const T* b, i64 bs, T* y,
+                 i64 n);  // strides 1 and 1, 1 and 0, 0 and 1
+    const void* f;
+    double cost;  // nanoseconds per element
+};
+template <typename T>
+struct Unary {
+    void (*loop)(const void* f, const T* x, T* y, i64 n);
+    const void* f;
+    double cost;
+};
+
 template <typename F, typename T>
-static void binary_row(const F f, const T* __restrict a, i64 as, const T* __restrict b, i64 bs, T* __restrict y,
-                       i64 n) {
+static void binary_loop(const void* function, const T* __restrict a, i64 as, const T* __restrict b, i64 bs,
+                        T* __restrict y, i64 n) {
+    const F f = *static_cast<const F*>(function);
     if (as == 1 && bs == 1) {
         for (i64 i = 0; i < n; ++i) y[i] = f.at(a[i], b[i]);
-    } else if (as == 1 && bs == 0) {
+    } else if (as == 1) {
         const T v = *b;
         for (i64 i = 0; i < n; ++i) y[i] = f.at(a[i], v);
-    } else if (as == 0 && bs == 1) {
+    } else {
         const T v = *a;
         for (i64 i = 0; i < n; ++i) y[i] = f.at(v, b[i]);
-    } else if (as == 0 && bs == 0) {
-        const T v = f.at(*a, *b);
+    }
+}
+template <typename F, typename T>
+static void unary_loop(const void* function, const T* __restrict x, T* __restrict y, i64 n) {
+    const F f = *static_cast<const F*>(function);
+    for (i64 i = 0; i < n; ++i) y[i] = f.at(x[i]);
+}
+
+template <typename T>
+static void binary_row(const Binary<T>& f, const T* a, i64 as, const T* b, i64 bs, T* y, i64 n) {
+    if ((as | bs) == 1) return f.loop(f.f, a, as, b, bs, y, n);
+    if (as == 0 && bs == 0) {
+        T v;
+        f.loop(f.f, a, 1, b, 1, &v, 1);
         for (i64 i = 0; i < n; ++i) y[i] = v;
-    } else {
-        T first[kLine], second[kLine];
-        for (i64 at = 0; at < n; at += kLine) {
-            const i64 m = n - at < kLine ? n - at : kLine;
-            const T* __restrict u = contiguous_row(a + at * as, as, m, first);
-            const T* __restrict v = contiguous_row(b + at * bs, bs, m, second);
-            T* __restrict out = y + at;
-            for (i64 i = 0; i < m; ++i) out[i] = f.at(u[i], v[i]);
-        }
+        return;
+    }
+    T first[kLine], second[kLine];
+    for (i64 at = 0; at < n; at += kLine) {
+        const i64 m = n - at < kLine ? n - at : kLine;
+        f.loop(f.f, contiguous_row(a + at * as, as, m, first), 1, contiguous_row(b + at * bs, bs, m, second), 1, y + at,
+               m);
     }
 }
 
-template <typename F, typename T>
-static void unary_row(const F f, const T* __restrict x, i64 xs, T* __restrict y, i64 n) {
-    if (xs == 1) {
-        for (i64 i = 0; i < n; ++i) y[i] = f.at(x[i]);
-    } else if (xs == 0) {
-        const T v = f.at(*x);
+template <typename T>
+static void unary_row(const Unary<T>& f, const T* x, i64 xs, T* y, i64 n) {
+    if (xs == 1) return f.loop(f.f, x, y, n);
+    if (xs == 0) {
+        T v;
+        f.loop(f.f, x, &v, 1);
         for (i64 i = 0; i < n; ++i) y[i] = v;
-    } else {
-        T line[kLine];
-        for (i64 at = 0; at < n; at += kLine) {
-            const i64 m = n - at < kLine ? n - at : kLine;
-            contiguous_row(x + at * xs, xs, m, line);
-            T* __restrict out = y + at;
-            for (i64 i = 0; i < m; ++i) out[i] = f.at(line[i]);
-        }
+        return;
+    }
+    T line[kLine];
+    for (i64 at = 0; at < n; at += kLine) {
+        const i64 m = n - at < kLine ? n - at : kLine;
+        f.loop(f.f, contiguous_row(x + at * xs, xs, m, line), y + at, m);
     }
 }
 
@@ -75,11 +100,11 @@ static inline bool streams(const View& y, const void* a, const void* b) {
 
 // y [rows,n] = f(a [rows,n], b) with short rows, b [n] or [rows,1] (bs: its stride from row to row): b is repeated in a
 // local buffer so that whole vectors are full. swapped: the repeated operand is the first one.
-template <bool swapped, typename F, typename T>
-static void binary_short_rows(const F f, const T* a, const T* b, i64 bs, T* y, i64 rows, i64 n) {
+template <typename T>
+static void binary_short_rows(const Binary<T>& f, bool swapped, const T* a, const T* b, i64 bs, T* y, i64 rows, i64 n) {
     const i64 group = kLine / n;  // rows per step
     const i64 units = (rows + group - 1) / group;
-    parallel(units, F::cost * double(group * n) + 60.0, [&](i64 begin, i64 end) {
+    parallel(units, f.cost * double(group * n) + 60.0, [&](i64 begin, i64 end) {
         T repeated[kLine];  // [group,n]
         if (bs == 0) {
             for (i64 i = 0; i < group * n; i += n) memcpy(repeated + i, b, size_t(n) * sizeof(T));
@@ -92,17 +117,14 @@ static void binary_short_rows(const F f, const T* a, const T* b, i64 bs, T* y, i
                     for (i64 i = 0; i < n; ++i) repeated[r * n + i] = v;
                 }
             }
-            if (swapped) {
-                binary_row(f, repeated, 1, a + first * n, 1, y + first * n, count * n);
-            } else {
-                binary_row(f, a + first * n, 1, repeated, 1, y + first * n, count * n);
-            }
+            const T *in1 = swapped ? repeated : a + first * n, *in2 = swapped ? a + first * n : repeated;
+            f.loop(f.f, in1, 1, in2, 1, y + first * n, count * n);
         }
     });
 }
 
-template <typename T, typename F>
-static void binary(const F f, const View& va, const View& vb, const View& vy) {
+template <typename T>
+static void binary_all(const Binary<T>& f, const View& va, const View& vb, const View& vy) {
     const T *a = static_cast<const T*>(va.data), *b = static_cast<const T*>(vb.data);
     T* y = static_cast<T*>(vy.data);
     const View* views[3] = {&vy, &va, &vb};
@@ -114,32 +136,40 @@ static void binary(const F f, const View& va, const View& vb, const View& vy) {
         const i64 ao = nest.stride[1][0], bo = nest.stride[2][0], rows = nest.shape[0];
         const bool row_b = bs == 1 && bo == 0, column_b = bs == 0 && bo != 0;
         const bool row_a = as == 1 && ao == 0, column_a = as == 0 && ao != 0;
-        if (as == 1 && ao == n && (row_b || column_b)) return binary_short_rows<false>(f, a, b, bo, y, rows, n);
-        if (bs == 1 && bo == n && (row_a || column_a)) return binary_short_rows<true>(f, b, a, ao, y, rows, n);
+        if (as == 1 && ao == n && (row_b || column_b)) return binary_short_rows(f, false, a, b, bo, y, rows, n);
+        if (bs == 1 && bo == n && (row_a || column_a)) return binary_short_rows(f, true, b, a, ao, y, rows, n);
     }
-    const bool stream = F::cost <= 0.3 && streams(vy, a, b);
-    for_each_row(nest, F::cost, [&](const i64* at, i64 len) {
+    const bool stream = f.cost <= 0.3 && streams(vy, a, b);
+    for_each_row(nest, f.cost, [&](const i64* at, i64 len) {
         const T *u = a + at[1], *v = b + at[2];
         if (!stream) return binary_row(f, u, as, v, bs, y + at[0], len);
         stream_rows(y + at[0], len,
                     [&](i64 i, i64 m, T* out) { binary_row(f, u + i * as, as, v + i * bs, bs, out, m); });
     });
 }
-
 template <typename T, typename F>
-static void unary(const F f, const View& vx, const View& vy) {
+static void binary(const F f, const View& a, const View& b, const View& y) {
+    binary_all<T>({binary_loop<F, T>, &f, F::cost}, a, b, y);
+}
+
+template <typename T>
+static void unary_all(const Unary<T>& f, const View& vx, const View& vy) {
     const T* x = static_cast<const T*>(vx.data);
     T* y = static_cast<T*>(vy.data);
     const View* views[2] = {&vy, &vx};
     Nest nest;
     make_nest(nest, views, 2, false);
     const i64 xs = nest.stride[1][nest.ndim - 1];
-    const bool stream = F::cost <= 0.3 && streams(vy, x, x);
-    for_each_row(nest, F::cost, [&](const i64* at, i64 n) {
+    const bool stream = f.cost <= 0.3 && streams(vy, x, x);
+    for_each_row(nest, f.cost, [&](const i64* at, i64 n) {
         const T* in = x + at[1];
         if (!stream) return unary_row(f, in, xs, y + at[0], n);
         stream_rows(y + at[0], n, [&](i64 i, i64 m, T* out) { unary_row(f, in + i * xs, xs, out, m); });
     });
+}
+template <typename T, typename F>
+static void unary(const F f, const View& x, const View& y) {
+    unary_all<T>({unary_loop<F, T>, &f, F::cost}, x, y);
 }
 
 // --- the functions; cost in nanoseconds per element

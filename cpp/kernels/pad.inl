@@ -72,6 +72,18 @@ static inline void pad_copies(i64 h, i64 n, i64 front, i64 padded, i64 mode, con
         if (pad_source(p - front, n, mode) == h) visit(p);
 }
 
+// to [W,C] += the pixels of the padded row from [Q,C] that copy it. Not inlined: there are nine places that call it.
+template <typename T>
+__attribute__((noinline)) static void add_padded_row(const pad_dx_args& a, const T* from, T* to) {
+    const i64 W = a.dx.shape[3], C = a.dx.shape[4], Q = a.dy.shape[3];
+    const bool borders = a.mode != pad_constant && W > 0;
+    for (i64 q = 0; borders && q < a.front_w; ++q)
+        add_pixels(to + pad_source(q - a.front_w, W, a.mode) * C, from + q * C, C);
+    add_pixels(to, from + a.front_w * C, W * C);
+    for (i64 q = a.front_w + W; borders && q < Q; ++q)
+        add_pixels(to + pad_source(q - a.front_w, W, a.mode) * C, from + q * C, C);
+}
+
 template <typename T>
 static void pad_dx_run(const void* args, Ctx&) {
     const pad_dx_args& a = *static_cast<const pad_dx_args*>(args);
@@ -85,15 +97,8 @@ static void pad_dx_run(const void* args, Ctx&) {
             T* to = dx + u * W * C;
             memset(to, 0, size_t(W * C) * sizeof(T));
             pad_copies(u / H % D, D, a.front_d, O, a.mode, [&](i64 o) {
-                pad_copies(u % H, H, a.front_h, P, a.mode, [&](i64 p) {
-                    const T* from = dy + ((u / (D * H) * O + o) * P + p) * Q * C;
-                    const bool borders = a.mode != pad_constant && W > 0;
-                    for (i64 q = 0; borders && q < a.front_w; ++q)
-                        add_pixels(to + pad_source(q - a.front_w, W, a.mode) * C, from + q * C, C);
-                    add_pixels(to, from + a.front_w * C, W * C);
-                    for (i64 q = a.front_w + W; borders && q < Q; ++q)
-                        add_pixels(to + pad_source(q - a.front_w, W, a.mode) * C, from + q * C, C);
-                });
+                pad_copies(u % H, H, a.front_h, P, a.mode,
+                           [&](i64 p) { add_padded_row(a, dy + ((u / (D * H) * O + o) * P + p) * Q * C, to); });
             });
         }
     });
