@@ -314,12 +314,26 @@ struct GeluFn {
     inline T at(T x) const { return rb_gelu(x); }
     inline T at(T x, T dy) const { return dy * rb_gelu_slope(x); }
 };
+// x times gate(x), which is 0 from x = -104 down: infinity times 0 is not a number
+static inline float gated(float x, float gate) {
+    return rb_at_least(x, -104.0f) * gate;
+}
+static inline double gated(double x, double gate) {
+    return gate == 0.0 ? gate : x * gate;
+}
+// s + v * bend, where bend = 0 counts more than an infinite v
+static inline float plus_product(float s, float v, float bend) {
+    return rb_fma(rb_at_least(rb_at_most(v, 0x1.fffffep+127f), -0x1.fffffep+127f), bend, s);
+}
+static inline double plus_product(double s, double v, double bend) {
+    return bend == 0.0 ? s : rb_fma(v, bend, s);
+}
 // sigmoid(u) + v sigmoid'(u), from the smaller of sigmoid(u) and sigmoid(-u): 1 - sigmoid would cancel.
 template <typename T>
 static inline T gate_slope(T u, T v) {
     const T small = rb_sigmoid(-rb_abs(u)), large = T(1) - small, bend = small * large;
     const T s = u > T(0) ? large : small;
-    return bend == T(0) ? s : rb_fma(v, bend, s);
+    return plus_product(s, v, bend);
 }
 // (1 + tanh u) / 2 = sigmoid(2u): no cancellation for negative x
 template <typename T>
@@ -329,7 +343,7 @@ struct GeluTanhFn {
     T p;
     inline T at(T x) const {
         const T gate = rb_sigmoid(x * rb_fma(T(kCube) * x, x, T(kScale)));
-        return gate == T(0) ? gate : x * gate;
+        return gated(x, gate);
     }
     inline T at(T x, T dy) const {
         const T u = x * rb_fma(T(kCube) * x, x, T(kScale)), slope = x * rb_fma(T(3 * kCube) * x, x, T(kScale));
@@ -340,10 +354,7 @@ template <typename T>
 struct SiluFn {
     static constexpr double cost = 0.6;
     T p;
-    inline T at(T x) const {
-        const T s = rb_sigmoid(x);
-        return s == T(0) ? s : x * s;
-    }
+    inline T at(T x) const { return gated(x, rb_sigmoid(x)); }
     inline T at(T x, T dy) const { return dy * gate_slope(x, x); }
 };
 // Beyond 1, of 1/x: the square must not overflow.

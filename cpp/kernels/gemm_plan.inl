@@ -1,7 +1,7 @@
 // gemm_plan.inl: the description of a matrix product and the choice of its loops; see gemm.inl.
 
 template <typename T>
-constexpr i64 kKC = 2560 / sizeof(T);  // longest block of the reduction
+constexpr i64 kKC = kVecBytes == 64 ? 640 : 512;  // longest block of the reduction
 
 template <typename T>
 struct Gemm {
@@ -89,7 +89,7 @@ static GemmPlan plan_gemm(const Gemm<T>& g, i64 l2_bytes, i64 l3_bytes) {
     p.pack_b = p.wide || g.bcs != 1 || (p.rows >= 4 && (g.brs * size) % 1024 == 0) || p.rows >= 8;
     if (p.wide) {
         p.pack_a = true;
-        p.chunk_rows = min_i(l2_rows, p.rows);
+        p.chunk_rows = ceil_div(p.rows, ceil_div(p.rows, l2_rows + l2_rows / 8));  // chunks of equal length
         const i64 l3_cols = max_i(l3_bytes, 2 << 20) / 4 / (p.kc * size) / kNR<T>;
         if (p.kc <=
             256) {  // short K: c is most of the traffic; walk along its rows, b's chunk in the second-level cache

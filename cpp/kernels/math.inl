@@ -83,6 +83,24 @@ static inline T rb_relu(T x) {  // NaN stays NaN, relu(-0) = +0
     return x <= T(0) ? T(0) : x;
 }
 
+// The smaller of x and high > 0, the larger of x and low < 0, for arguments that are cut off where the result is known.
+// float: on the bits, which compare like integers; a comparison of floats would cost a mask and a blend, and several of
+// them in one function are merged into chains of masks. What is not a number may come out as the limit.
+static inline float rb_at_most(float x, float high) {
+    const i32 a = i32(to_bits(x)), b = i32(to_bits(high));
+    return from_bits(u32(a < b ? a : b));
+}
+static inline float rb_at_least(float x, float low) {
+    const u32 a = to_bits(x), b = to_bits(low);
+    return from_bits(a < b ? a : b);
+}
+static inline double rb_at_most(double x, double high) {
+    return x > high ? high : x;
+}
+static inline double rb_at_least(double x, double low) {
+    return x < low ? low : x;
+}
+
 // Adding kRound rounds to the nearest integer and leaves it in the low bits: (kRound + bias + k) << mantissa bits is
 // 2^k. log2(e) and ln 2 = hi + lo, hi with trailing zeros so that k*hi is exact without FMA.
 constexpr float kRoundF = 12582912.0f;  // 1.5 * 2^23
@@ -113,8 +131,13 @@ static inline double rb_expm1_core(double r) {
     return rb_fma(r * r, q, r);
 }
 
-// exp(x + low), |low| far below 1: 2^k * exp(r). Two factors, because 2^k itself may not be a normal number: m = k +
-// twice the bias is split in halves, whose low bits are the two exponent fields.
+// exp(r) * 2^k in two factors, because 2^k itself may not be a normal number: m = k + twice the bias is split in
+// halves, whose low bits are the two exponent fields.
+static inline float rb_exp_scaled(float r, u32 m) {
+    const u32 half = m >> 1;
+    return (1.0f + rb_expm1_core(r)) * from_bits(half << 23) * from_bits((m - half) << 23);
+}
+// exp(x + low), |low| far below 1
 static inline float rb_exp_sum(float x, float low) {
     x = x > 89.0f ? 89.0f : x;  // beyond: the result is inf or 0 all the same
     x = x < -104.0f ? -104.0f : x;
@@ -124,12 +147,10 @@ static inline float rb_exp_sum(float x, float low) {
     return (1.0f + rb_expm1_core(r)) * from_bits(half << 23) * from_bits((m - half) << 23);
 }
 static inline float rb_exp(float x) {
-    x = x > 89.0f ? 89.0f : x;
-    x = x < -104.0f ? -104.0f : x;
-    const float shifted = rb_fma(x, kLog2eF, kRoundF + 254.0f), k = shifted - (kRoundF + 254.0f);
-    const float r = rb_fma(k, -kLn2LoF, rb_fma(k, -kLn2HiF, x));
-    const u32 m = to_bits(shifted), half = m >> 1;
-    return (1.0f + rb_expm1_core(r)) * from_bits(half << 23) * from_bits((m - half) << 23);
+    const float t = rb_at_least(rb_at_most(x, 89.0f), -104.0f);
+    const float shifted = rb_fma(t, kLog2eF, kRoundF + 254.0f), k = shifted - (kRoundF + 254.0f);
+    const float y = rb_exp_scaled(rb_fma(k, -kLn2LoF, rb_fma(k, -kLn2HiF, t)), to_bits(shifted));
+    return x == x ? y : x;
 }
 static inline double rb_exp(double x) {
     x = x > 710.0 ? 710.0 : x;
@@ -142,12 +163,12 @@ static inline double rb_exp(double x) {
 
 // exp(x) - 1 = 2 * (2^(k-1) * expm1(r) + (2^(k-1) - 1/2)): k - 1 stays in range where exp(x) overflows.
 static inline float rb_expm1(float x) {
-    float t = x > 89.0f ? 89.0f : x;
-    t = t < -20.0f ? -20.0f : t;
+    const float t = rb_at_least(rb_at_most(x, 89.0f), -20.0f);
     const float shifted = rb_fma(t, kLog2eF, kRoundF + 126.0f), k = shifted - (kRoundF + 126.0f);
     const float r = rb_fma(k, -kLn2LoF, rb_fma(k, -kLn2HiF, t));
     const float s = from_bits(to_bits(shifted) << 23);
-    return 2.0f * rb_fma(rb_expm1_core(r), s, s - 0.5f);
+    const float y = 2.0f * rb_fma(rb_expm1_core(r), s, s - 0.5f);
+    return x == x ? y : x;
 }
 static inline double rb_expm1(double x) {
     double t = x > 710.0 ? 710.0 : x;
@@ -236,8 +257,7 @@ static inline double rb_log1p(double x) {
 // fma, ln 2 in one float is enough: k <= 27 times its error of 2e-9 is nothing where the slope is not.
 static inline float rb_tanh(float x) {
     float t = rb_abs(x);
-    t = t + t;
-    t = t > 18.5f ? 18.5f : t;
+    t = rb_at_most(t + t, 18.5f);
     const float shifted = rb_fma(t, kLog2eF, kRoundF + 127.0f), k = shifted - (kRoundF + 127.0f);
 #if defined(__FMA__) || defined(__aarch64__)
     const float r = rb_fma(k, -0.693147182f, t);
@@ -246,7 +266,8 @@ static inline float rb_tanh(float x) {
 #endif
     const float s = from_bits(to_bits(shifted) << 23);
     const float m = rb_fma(rb_expm1_core(r), s, s - 1.0f);
-    return rb_copysign(m / (m + 2.0f), x);
+    const float y = rb_copysign(m / (m + 2.0f), x);
+    return x == x ? y : x;
 }
 static inline double rb_tanh(double x) {
     double t = 2.0 * rb_abs(x);
@@ -261,14 +282,12 @@ static inline double rb_tanh(double x) {
 // 1 / (1 + e^-x), 1 + e^-x = 2^k * expm1(r) + (1 + 2^k). The clamps keep 2^k normal: beyond the upper one the quotient
 // is below the normal numbers, which float ops flush to 0.
 static inline float rb_sigmoid(float x) {
-    float t = -x;
-    t = t > 88.0f ? 88.0f : t;
-    t = t < -87.0f ? -87.0f : t;
+    const float t = rb_at_least(rb_at_most(-x, 88.0f), -87.0f);
     const float shifted = rb_fma(t, kLog2eF, kRoundF + 127.0f), k = shifted - (kRoundF + 127.0f);
     const float r = rb_fma(k, -kLn2LoF, rb_fma(k, -kLn2HiF, t));
     const float s = from_bits(to_bits(shifted) << 23);
     const float y = 1.0f / rb_fma(rb_expm1_core(r), s, 1.0f + s);
-    return x < -87.33654f ? 0.0f : y;
+    return x < -87.33654f ? 0.0f : x == x ? y : x;
 }
 // e = exp(-|x|) <= 1: 1/(1+e) for x >= 0, e/(1+e) below, down to the denormals.
 static inline double rb_sigmoid(double x) {
@@ -283,28 +302,12 @@ static inline T rb_softplus(T x) {
 }
 
 // exp(-(square + low)): low is what rounding lost of a square.
-template <typename T>
-static inline T rb_gauss(T square, T low) {
-    const T g = rb_exp(-square);
+static inline double rb_gauss(double square, double low) {
+    const double g = rb_exp(-square);
     return rb_fma(-low, g, g);
 }
 
 // erfc(t) * exp(t^2) = h(q) / (t + K), q = (t - K) / (t + K), for finite t >= 0; h: Chebyshev fit on [-1, 1].
-static inline float rb_erfc_scaled(float t) {
-    const float inverse = 1.0f / (t + 2.5f), q = (t - 2.5f) * inverse;
-    float h = -7.292146e-05f;
-    h = rb_fma(h, q, 2.6865591e-05f);
-    h = rb_fma(h, q, 0.0006662208f);
-    h = rb_fma(h, q, -0.0004136038f);
-    h = rb_fma(h, q, -0.004803455f);
-    h = rb_fma(h, q, 0.0083828885f);
-    h = rb_fma(h, q, 0.028358867f);
-    h = rb_fma(h, q, -0.17124942f);
-    h = rb_fma(h, q, 0.45391425f);
-    h = rb_fma(h, q, -0.8046519f);
-    h = rb_fma(h, q, 1.0540318f);
-    return h * inverse;
-}
 static inline double rb_erfc_scaled(double t) {
     const double inverse = 1.0 / (t + 4.0), q = (t - 4.0) * inverse;
     double h = -0x1.99842fd62f414p-33;
@@ -360,38 +363,77 @@ static inline double rb_erf_core(double z) {
     p = rb_fma(p, z, -0x1.812746b0379e6p-2);
     return rb_fma(p, z, 0x1.06eba8214db69p-3);
 }
-template <typename T>
-static inline T rb_erf(T x) {
-    const T a = rb_abs(x), t = a > T(10) ? T(10) : a, square = t * t;
-    const T tail = rb_erfc_scaled(t) * rb_gauss(square, rb_fma(t, t, -square));
-    const T inner = rb_fma(x, rb_erf_core(x * x), x);
-    return a > T(1) ? rb_copysign(T(1) - tail, x) : inner;
+// Phi(-|x|) = erfc(|x| / sqrt(2)) / 2, the normal distribution's tail, and bell = exp(-x^2 / 2).
+static inline double rb_normal_tail(double x, double& bell) {
+    constexpr double kEnd = 39.0;  // from here on 0
+    double a = rb_abs(x);
+    a = a > kEnd ? kEnd : a;
+    const double half = 0.5 * a, square = half * a;
+    bell = rb_gauss(square, rb_fma(half, a, -square));
+    return 0.5 * rb_erfc_scaled(a * 0.70710678118654752440) * bell;
+}
+// float32: a = |x| up to where bell becomes 0 (2^k is 2^-126 or 0); Phi(-a) = tail * bell. tail: fit
+// of erfc(a / sqrt(2)) exp(a^2 / 2) / 2 * (a + K) in (a - K) / (a + K) on this interval, relative error 2^-26.
+static inline void rb_normal_tail(float a, float& tail, float& bell) {
+    const float half = 0.5f * a, square = half * a, low = rb_fma(half, a, -square);
+    const float shifted = rb_fma(square, -kLog2eF, kRoundF + 127.0f), k = shifted - (kRoundF + 127.0f);
+    const float r = rb_fma(k, -kLn2LoF, rb_fma(k, -kLn2HiF, -square)) - low;
+    const float s = from_bits(to_bits(shifted) << 23);
+    bell = (1.0f + rb_expm1_core(r)) * s;
+    const float inverse = 1.0f / (a + 4.75f), q = (a - 4.75f) * inverse;
+    float h = -0.0013068339f;
+    h = rb_fma(h, q, 0.00022593065f);
+    h = rb_fma(h, q, 0.011543291f);
+    h = rb_fma(h, q, -0.050628684f);
+    h = rb_fma(h, q, 0.13810687f);
+    h = rb_fma(h, q, -0.28418383f);
+    h = rb_fma(h, q, 0.47206444f);
+    h = rb_fma(h, q, -0.65358937f);
+    h = rb_fma(h, q, 0.7664163f);
+    tail = h * inverse;
+}
+static inline float rb_erf(float x) {  // beyond 1: 1 - 2 Phi(-|x| sqrt(2)), beyond 4 it rounds to 1
+    const float a = rb_abs(x);
+    float tail, bell;
+    rb_normal_tail(1.41421356f * rb_at_most(a, 4.0f), tail, bell);
+    const float inner = rb_fma(x, rb_erf_core(x * x), x);
+    return a > 1.0f ? rb_copysign(rb_fma(-2.0f * tail, bell, 1.0f), x) : inner;
+}
+static inline double rb_erf(double x) {
+    const double a = rb_abs(x), t = a > 10.0 ? 10.0 : a, square = t * t;
+    const double tail = rb_erfc_scaled(t) * rb_gauss(square, rb_fma(t, t, -square));
+    const double inner = rb_fma(x, rb_erf_core(x * x), x);
+    return a > 1.0 ? rb_copysign(1.0 - tail, x) : inner;
+}
+constexpr float kNormalEnd = 13.25f;    // 2^k is 0 here
+static inline float rb_gelu(float x) {  // max(x, 0) - |x| Phi(-|x|)
+    const float a = rb_at_most(rb_abs(x), kNormalEnd);
+    float tail, bell;
+    rb_normal_tail(a, tail, bell);
+    return rb_fma(-(a * tail), bell, rb_relu(x));
+}
+static inline float rb_gelu_slope(float x) {  // d = Phi(-|x|) - |x| phi(x), or 1 - d
+    const float a = rb_at_most(rb_abs(x), kNormalEnd);
+    float tail, bell;
+    rb_normal_tail(a, tail, bell);
+    const float d = rb_fma(a, -0.39894228f, tail) * bell;
+    const float y = x > 0.0f ? 1.0f - d : d;
+    return x == x ? y : x;
 }
 
-// Phi(-|x|) = erfc(|x| / sqrt(2)) / 2, the normal distribution's tail, and bell = exp(-x^2 / 2).
-template <typename T>
-static inline T rb_normal_tail(T x, T& bell) {
-    constexpr T kEnd = sizeof(T) == 4 ? T(14.5) : T(39);  // from here on 0
-    T a = rb_abs(x);
-    a = a > kEnd ? kEnd : a;
-    const T half = T(0.5) * a, square = half * a;
-    bell = rb_gauss(square, rb_fma(half, a, -square));
-    return T(0.5) * rb_erfc_scaled(a * T(0.70710678118654752440)) * bell;
-}
 // x * Phi(x): no cancellation on either side
-template <typename T>
-static inline T rb_gelu(T x) {
-    T bell;
-    const T tail = rb_normal_tail(x, bell);
-    return x < T(-39) ? T(0) : x * (x > T(0) ? T(1) - tail : tail);
+static inline double rb_gelu(double x) {
+    double bell;
+    const double tail = rb_normal_tail(x, bell);
+    return x < -39.0 ? 0.0 : x * (x > 0.0 ? 1.0 - tail : tail);
 }
 // Phi(x) + x * phi(x)
-template <typename T>
-static inline T rb_gelu_slope(T x) {
-    T bell;
-    const T tail = rb_normal_tail(x, bell);
-    const T near = x > T(39) ? T(39) : (x < T(-39) ? T(-39) : x);  // infinity times 0 is not a number
-    return rb_fma(near * T(0.39894228040143267794), bell, x > T(0) ? T(1) - tail : tail);
+static inline double rb_gelu_slope(double x) {
+    double bell;
+    const double tail = rb_normal_tail(x, bell);
+    const double near = x > 39.0 ? 39.0 : (x < -39.0 ? -39.0 : x);  // infinity times 0 is not a number
+    const double y = rb_fma(near * 0.39894228040143267794, bell, x > 0.0 ? 1.0 - tail : tail);
+    return x == x ? y : x;
 }
 
 #if defined(__FMA__) || defined(__aarch64__)
