@@ -329,6 +329,91 @@ op(
     ),
 )
 
+# --- normalisation
+
+
+def _batch_norm(
+    x: Any, mean: Any = None, var: Any = None, weight: Any = None, bias: Any = None, training: bool = False,
+    eps: float = 1e-5,
+) -> Any:
+    axes = tuple(range(x.ndim - 1))
+    if training:
+        mean, var = x.mean(axes), x.var(axes)
+    scale = 1 / np.sqrt(var + eps)
+    scale = scale if weight is None else scale * weight
+    y, bound = (x - mean) * scale, (np.abs(x) + np.abs(mean)) * np.abs(scale)
+    return (y, bound) if bias is None else (y + bias, bound + np.abs(bias))
+
+
+def _batch_norms(rng: Any) -> list[Sample]:
+    found = []
+    for shape in [(4, 3), (2, 5, 3), (3, 4, 5, 2), (2, 3, 2, 2, 17), (7, 1)]:
+        c = shape[-1:]
+        pair = (normal(rng, c), rng.uniform(0.3, 2.5, c))
+        for affine in ((None, None), (normal(rng, c), normal(rng, c))):
+            found.append(Sample((normal(rng, shape) * 2 + 1, *pair, *affine), {"eps": 0.01}))
+            found.append(Sample((normal(rng, shape) * 2 + 1, None, None, *affine), {"training": True}))
+    found.append(Sample((normal(rng, (0, 3)), normal(rng, 3), rng.uniform(0.3, 2.5, 3))))
+    return found
+
+
+op(
+    "batch_norm",
+    _batch_norms,
+    _batch_norm,
+    12,
+    gradients=(0, 3, 4),
+    errors=(
+        err(zeros(2, 3), zeros(3), says="give running_mean and running_var, or neither"),
+        err(zeros(2, 3), says="are needed when not training"),
+        err(zeros(3), training=True, says="expected x [N,...,C], got shape (3,)"),
+        err(zeros(2, 3), zeros(2), zeros(3), says="expected running_mean of shape (3,), got (2,)"),
+        err(zeros(2, 3), zeros(3), zeros(1), says="expected running_var of shape (3,), got (1,)"),
+        err(zeros(2, 3), training=True, weight=zeros(2), says="expected weight of shape (3,), got (2,)"),
+        err(zeros(2, 3), training=True, bias=zeros(4), says="expected bias of shape (3,), got (4,)"),
+        err(zeros(1, 3), training=True, says="more than one value per channel"),
+        err(zeros(0, 3), training=True, says="more than one value per channel"),
+        err(zeros(2, 3), zeros(3), zeros(3), training=True, says="must be tensors"),
+        err(zeros(2, 3), training=True, eps=-1.0, says="eps must be a number of at least 0"),
+        err(zeros(2, 3), training=True, momentum=1.5, says="at most 1.0, got 1.5"),
+    ),
+)
+
+
+def _local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
+    y = np.empty_like(x)
+    for c in range(x.shape[-1]):
+        near = x[..., max(0, c - size // 2) : c + (size - 1) // 2 + 1]
+        y[..., c] = x[..., c] / (k + alpha / size * (near**2).sum(-1)) ** beta
+    return y
+
+
+op(
+    "local_response_norm",
+    lambda rng: [
+        Sample((normal(rng, shape), size), options)
+        for shape, size, options in [
+            ((2, 3), 1, {}),
+            ((2, 5), 2, {"alpha": 0.5}),
+            ((2, 3, 4, 7), 3, {"alpha": 0.7, "beta": 0.5, "k": 2.0}),
+            ((1, 2, 2, 6), 5, {"alpha": 0.3, "k": 0.5}),
+            ((2, 1, 3), 9, {"alpha": 1.0, "beta": 0.0}),
+            ((0, 4), 3, {}),
+        ]
+    ],
+    _local_response_norm,
+    12,
+    gradients=(0,),
+    errors=(
+        err(zeros(3), 2, says="expected x [N,...,C], got shape (3,)"),
+        err(zeros(2, 3), 0, says="size must be an integer of at least 1"),
+        err(zeros(2, 3), 2, alpha=-1.0, says="alpha must be a number of at least 0"),
+        err(zeros(2, 3), 2, beta=-1.0, says="beta must be a number of at least 0"),
+        err(zeros(2, 3), 2, k=0.0, says="k must be above 0"),
+        *unreal(3),
+    ),
+)
+
 # --- random numbers: the stream restarts before each call
 
 SEED = 1234

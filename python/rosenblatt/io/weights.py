@@ -47,6 +47,15 @@ def _layouts(model: Module) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def _integers(model: Module) -> set[str]:
+    """Dotted names of the buffers that are whole numbers on disk."""
+    return {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        for name in getattr(module, "disk_integers", ())
+    }
+
+
 def _digest(tensors: Mapping[str, Array]) -> str:
     """SHA-256 over name, type, shape and bytes of every tensor, in the order of the names."""
     h = hashlib.sha256()
@@ -92,11 +101,11 @@ def save_weights(model: Module, path: str | os.PathLike[str], metadata: Mapping[
             raise ValueError(f"save_weights: metadata must map text to text, got {key!r}: {value!r}")
         if key in _RESERVED:
             raise ValueError(f"save_weights: metadata key {key!r} is reserved")
-    layouts = _layouts(model)
+    layouts, integers = _layouts(model), _integers(model)
     tensors: dict[str, Array] = {}
     for name, array in model.state_dict().items():
-        a = np.asarray(array)
-        tensors[name] = np.ascontiguousarray(a.transpose(layouts[name]) if name in layouts else a)
+        a = np.asarray(array, np.int64 if name in integers else None)
+        tensors[name] = np.asarray(a.transpose(layouts[name]) if name in layouts else a, order="C")
     header = {**extra, "format": "pt", "layout": "pytorch", "sha256": _digest(tensors)}
     write_bytes_atomic(path, _sorted_header(bytes(safetensors.numpy.save(tensors, metadata=header))))
 
@@ -136,7 +145,9 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(ordered[:8]) + (f" and {len(ordered) - 8} more" if len(ordered) > 8 else "")
 
 
-def _convert(path: Path, key: str, kind: str, value: Array, like: Array, axes: tuple[int, ...] | None) -> Array:
+def _convert(
+    path: Path, key: str, kind: str, value: Array, like: Array, axes: tuple[int, ...] | None, whole: bool = False
+) -> Array:
     """`value` from disk in the model's axis order and type. Raises WeightsError on a shape or kind that differs."""
     disk_shape = tuple(like.shape[i] for i in axes) if axes else like.shape
     if value.shape != disk_shape:
@@ -146,13 +157,13 @@ def _convert(path: Path, key: str, kind: str, value: Array, like: Array, axes: t
         elif value.ndim == 2 and value.shape[::-1] == disk_shape:
             hint = "; the file looks transposed ([in,out] where [out,in] is expected)"
         raise WeightsError(f"{path}: {key}: expected shape {list(disk_shape)} on disk, got {list(value.shape)}{hint}")
-    if (kind in _FLOATS) != (like.dtype.kind == "f"):
+    if (kind in _FLOATS) != (like.dtype.kind == "f") and not whole:
         raise WeightsError(f"{path}: {key}: expected {like.dtype}, got {kind}")
     if kind == "BF16":
         value = (value.astype(np.uint32) << 16).view(np.float32)
     if axes:
         value = value.transpose(np.argsort(axes))
-    return np.ascontiguousarray(value.astype(like.dtype))
+    return np.asarray(value.astype(like.dtype), order="C")
 
 
 def load_weights(model: Module, path: str | os.PathLike[str]) -> dict[str, str]:
@@ -180,9 +191,10 @@ def load_weights(model: Module, path: str | os.PathLike[str]) -> dict[str, str]:
         parts = [f"missing {_some(missing)}"] if missing else []
         parts += [f"unknown {_some(unknown)}"] if unknown else []
         raise WeightsError(f"{file}: keys do not match {type(model).__name__}: {'; '.join(parts)}")
-    layouts = _layouts(model)
+    layouts, integers = _layouts(model), _integers(model)
     loaded = {
-        name: _convert(file, name, *stored[name], like=value, axes=layouts.get(name)) for name, value in state.items()
+        name: _convert(file, name, *stored[name], like=value, axes=layouts.get(name), whole=name in integers)
+        for name, value in state.items()
     }
     model.load_state_dict(loaded)
     return metadata

@@ -2,6 +2,7 @@
 
 from . import init
 from .coding import BatchStandardize, BlockMasking, DropConnect, GaussianCode, KSparse, LeakyReLU, Unflatten
+from .containers import Branches, Residual
 from .convolution import (
     LENET_C3,
     CircularPad1d,
@@ -73,6 +74,7 @@ from .noise import (
     flip_labels,
     smooth_labels,
 )
+from .normalisation import BatchNorm1d, BatchNorm2d, BatchNorm3d, LocalResponseNorm
 from .penalties import (
     L1,
     L2,
@@ -136,8 +138,12 @@ __all__ = [
     "AvgPool3d",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
     "BatchStandardize",
     "BlockMasking",
+    "Branches",
     "CategoricalCrossEntropyLoss",
     "CircularPad1d",
     "CircularPad2d",
@@ -179,6 +185,7 @@ __all__ = [
     "LPPool3d",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LocallyConnected1d",
     "LocallyConnected2d",
     "LogisticLoss",
@@ -210,6 +217,7 @@ __all__ = [
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
+    "Residual",
     "SSELoss",
     "SaltPepperNoise",
     "Sequential",

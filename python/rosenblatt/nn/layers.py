@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -129,24 +129,36 @@ class Flatten(Module):
 
 
 class Sequential(Module):
-    """Layers one after another: `Sequential(a, b)`, `Sequential([a, b])`, or `add` one by one. Named "0", "1", ..."""
+    """Layers one after another: `Sequential(a, b)`, `Sequential([a, b])`, or `add` one by one. Named "0", "1", ...
 
-    def __init__(self, *layers: Module | Iterable[Module]) -> None:
+    `Sequential({"conv": a, "norm": b})` gives them names of their own.
+    """
+
+    def __init__(self, *layers: Module | Iterable[Module] | Mapping[str, Module]) -> None:
         super().__init__()
         for layer in layers:
             if isinstance(layer, Module):
                 self.add(layer)
+            elif isinstance(layer, Mapping):
+                for name, inner in layer.items():
+                    self.add(inner, name)
             elif isinstance(layer, Iterable):
                 for inner in layer:
                     self.add(inner)
             else:
                 self.add(layer)
 
-    def add(self, layer: Module) -> Sequential:
-        """Appends a layer; returns self. Raises TypeError when it is not a Module."""
+    def add(self, layer: Module, name: str | None = None) -> Sequential:
+        """Appends a layer, under its number when no name is given; returns self.
+
+        Raises TypeError when it is not a Module, ValueError for a name that is taken or has a dot.
+        """
         if not isinstance(layer, Module):
             raise TypeError(f"Sequential: expected a Module, got {type(layer).__name__}")
-        setattr(self, str(len(self._modules)), layer)
+        name = str(len(self._modules)) if name is None else name
+        if "." in name or hasattr(self, name):
+            raise ValueError(f"Sequential: the name {name!r} is taken or has a dot")
+        setattr(self, name, layer)
         return self
 
     def forward(self, x: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _capture
 from ..autograd import HookHandle, mark_written
-from ..tensor import Array, Parameter
+from ..tensor import Array, Parameter, Tensor, float_array
 
 if TYPE_CHECKING:
     from ..train import History, Summary
@@ -36,7 +36,11 @@ class Module:
     # Axes of each own parameter on disk (PyTorch's layout) in terms of its axes in memory; missing: the same.
     disk_layout: ClassVar[dict[str, tuple[int, ...]]] = {}
 
+    # Own buffers that count something: whole numbers (int64) on disk, as PyTorch writes them.
+    disk_integers: ClassVar[tuple[str, ...]] = ()
+
     _parameters: dict[str, Parameter]
+    _buffers: dict[str, Tensor]
     _modules: dict[str, Module]
     _forward_hooks: list[ForwardHook]
     training: bool
@@ -47,6 +51,7 @@ class Module:
     def _ready(self) -> None:
         if "_parameters" not in self.__dict__:
             object.__setattr__(self, "_parameters", {})
+            object.__setattr__(self, "_buffers", {})
             object.__setattr__(self, "_modules", {})
             object.__setattr__(self, "_forward_hooks", [])
             object.__setattr__(self, "training", True)
@@ -54,9 +59,11 @@ class Module:
     # --- attributes
     def __setattr__(self, name: str, value: Any) -> None:
         self._ready()
-        for registry in (self._parameters, self._modules):
+        for registry in (self._parameters, self._buffers, self._modules):
             if registry.pop(name, None) is not None:
                 _restructured()
+                if registry is self._buffers and type(value) is Tensor:
+                    self._buffers[name] = value
         if isinstance(value, (Parameter, Module)):
             _restructured()
         if isinstance(value, Parameter):
@@ -68,8 +75,23 @@ class Module:
     def __delattr__(self, name: str) -> None:
         _restructured()
         self._parameters.pop(name, None)
+        self._buffers.pop(name, None)
         self._modules.pop(name, None)
         object.__delattr__(self, name)
+
+    def register_buffer(self, name: str, value: Any) -> None:
+        """Keeps a float array as a tensor under that name: state that is saved with the weights but not trained.
+
+        Write into it in place, by ops alone (`ops.norm.store`), so that captured steps repeat the write. Raises
+        ValueError for a name that is taken or no attribute name.
+        """
+        self._ready()
+        if not name.isidentifier() or (hasattr(self, name) and name not in self._buffers):
+            raise ValueError(f"{type(self).__name__}.register_buffer: the name {name!r} is taken or no attribute name")
+        self._parameters.pop(name, None)
+        self._buffers[name] = buffer = Tensor(float_array(f"{type(self).__name__}.{name}", value))
+        _restructured()
+        object.__setattr__(self, name, buffer)
 
     # --- calling
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -162,6 +184,16 @@ class Module:
     def parameters(self) -> Iterator[Parameter]:
         return iter(self._members()[2])
 
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """(dotted name, buffer): state that is no parameter, such as running statistics."""
+        for path, module in self.named_modules():
+            for name, b in module._buffers.items():
+                yield (f"{path}.{name}" if path else name), b
+
+    def buffers(self) -> Iterator[Tensor]:
+        for _, b in self.named_buffers():
+            yield b
+
     def num_parameters(self) -> int:
         return sum(p.size for p in self.parameters())
 
@@ -185,25 +217,33 @@ class Module:
         return self
 
     def astype(self, dtype: Any) -> Module:
-        """Converts every parameter to float32 or float64 in place; returns self."""
+        """Converts every parameter and buffer (but for counts) to float32 or float64 in place; returns self."""
         from ..ops import astype
 
         for p in self.parameters():
             p.data = astype(p.data, dtype)
             p.grad = None
+        for module in self.modules():
+            for name, b in module._buffers.items():
+                if name not in module.disk_integers:
+                    b.data = astype(b.data, dtype)
         return self
 
     # --- state
     def state_dict(self) -> dict[str, Array]:
-        """Copies of all parameters by dotted name, in memory layout (files convert, see `rosenblatt.io`)."""
-        return {name: p.data.copy() for name, p in self.named_parameters()}
+        """Copies of all parameters and buffers by dotted name, in memory layout (files convert: `rosenblatt.io`)."""
+        return {name: t.data.copy() for name, t in self._state()}
+
+    def _state(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.named_parameters()
+        yield from self.named_buffers()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Copies the arrays into the parameters. All names and shapes are checked before anything is written.
+        """Copies the arrays into parameters and buffers. All names and shapes are checked before anything is written.
 
         Raises ValueError listing missing and unknown names, or the first shape that differs.
         """
-        own = dict(self.named_parameters())
+        own = dict(self._state())
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or unknown:
             raise ValueError(f"load_state_dict: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")

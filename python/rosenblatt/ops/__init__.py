@@ -110,6 +110,7 @@ from .losses import (
     squared_hinge_loss,
     sse_loss,
 )
+from .norm import batch_norm, local_response_norm
 from .pad import (
     fold,
     pad,
@@ -147,7 +148,8 @@ from .shape import broadcast_to, concat, copy, flatten, getitem, ones, reshape, 
 __all__ = [
     "abs", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
     "adaptive_max_pool2d", "adaptive_max_pool3d", "add", "algebraic_sigmoid", "argmax", "argmin", "argsort", "astype",
-    "avg_pool1d", "avg_pool2d", "avg_pool3d", "bce_loss", "bce_with_logits", "bipolar_sigmoid", "bipolar_step", "blur",
+    "avg_pool1d", "avg_pool2d", "avg_pool3d", "batch_norm", "bce_loss", "bce_with_logits", "bipolar_sigmoid",
+    "bipolar_step", "blur",
     "broadcast_to", "categorical_cross_entropy", "ceil", "circular_conv", "clip", "complex_conv1d", "complex_conv2d",
     "complex_conv3d", "concat", "connection_conv2d", "conv1d", "conv2d", "conv2d_dw", "conv2d_dx", "conv3d",
     "conv3d_dw", "conv3d_dx", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "copy", "cosine_loss",
@@ -156,7 +158,8 @@ __all__ = [
     "focal_loss", "fold", "from_bfloat16", "gabor_bank", "gabor_kernel", "gather", "gaussian_filter", "gelu", "gemm",
     "gemm_bf16", "getitem", "greater", "greater_equal", "half_sse_loss", "hard_tanh", "hinge_loss", "huber_loss",
     "ifft", "interpolate", "irfft", "kl_div", "leaky_relu", "less", "less_equal", "lfilter_fir", "linear",
-    "locally_connected1d", "locally_connected2d", "log", "log1p", "log_softmax", "log_sum_exp", "logistic",
+    "local_response_norm", "locally_connected1d",
+    "locally_connected2d", "log", "log1p", "log_softmax", "log_sum_exp", "logistic",
     "logistic_loss", "lp_pool1d", "lp_pool2d", "lp_pool3d", "mae_loss", "matmul", "max", "max_pool1d", "max_pool2d",
     "max_pool3d", "max_unpool", "maximum", "maxout", "mean", "min", "min_pool1d", "min_pool2d", "min_pool3d", "minimum",
     "mse_loss", "msle_loss", "mul", "neg", "normal", "not_equal", "one_hot", "ones", "pad", "perceptron_loss", "pow",
