@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any, ClassVar
 
 from .. import ops
@@ -62,6 +63,30 @@ class _Weighted(Module):
         )
         self.bias = None if bias is None else Parameter(ops.uniform(bias, -limit if default else 0.0,
                                                                     limit if default else 0.0))  # fmt: skip
+
+    def window(
+        self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
+    ) -> tuple[tuple[int, int | Fraction], ...]:
+        reach = zip(self.kernel_size, self.dilation, self.stride, strict=True)
+        return tuple((d * (k - 1) + 1, s) for k, d, s in reach)
+
+    def _outputs(self, input_size: tuple[int, ...]) -> tuple[int, ...]:
+        """The spatial sizes behind an input of these."""
+        name = type(self).__name__
+        pads = resolve_padding(name, self.padding, input_size, self.kernel_size, self.stride, self.dilation)
+        return tuple(
+            output_size(name, n, self.kernel_size[i], self.stride[i], sum(pads[i]), self.dilation[i])
+            for i, n in enumerate(input_size)
+        )
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape [N,..,out_channels] for x of shape [N,..,in_channels]. Raises ValueError when they do not fit."""
+        if len(input_shape) != len(self.kernel_size) + 2 or input_shape[-1] != self.in_channels:
+            raise ValueError(
+                f"{type(self).__name__}: expected x with {len(self.kernel_size) + 2} axes and {self.in_channels} "
+                f"channels, got shape {input_shape}"
+            )
+        return (input_shape[0], *self._outputs(input_shape[1:-1]), self.out_channels)
 
 
 class _Conv(_Weighted):
@@ -164,6 +189,24 @@ class _ConvTranspose(_Weighted):
             dilation=self.dilation, groups=self.groups, activation=self.activation,
         )
 
+    def window(
+        self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
+    ) -> tuple[tuple[int, int | Fraction], ...]:
+        """An output lies under the kernels of at most ceil(extent / stride) inputs in a row."""
+        reach = zip(self.kernel_size, self.dilation, self.stride, strict=True)
+        return tuple((-(-(d * (k - 1) + 1) // s), Fraction(1, s)) for k, d, s in reach)
+
+    def _outputs(self, input_size: tuple[int, ...]) -> tuple[int, ...]:
+        reach = [d * (k - 1) + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True)]
+        if self.padding == "same":
+            return tuple(n * s + o for n, s, o in zip(input_size, self.stride, self.output_padding, strict=True))
+        ones = (1,) * self.count
+        pads = resolve_padding(type(self).__name__, self.padding, ones, ones, self.stride, self.dilation)
+        return tuple(
+            (n - 1) * self.stride[i] - sum(pads[i]) + reach[i] + self.output_padding[i]
+            for i, n in enumerate(input_size)
+        )
+
     def macs_of(self, input_shape: tuple[int, ...]) -> int:
         """Multiply-adds for an input [..,C] without its batch axis: every input value meets one kernel of its group."""
         return math.prod(input_shape) * math.prod(self.weight.shape[1:])
@@ -226,14 +269,6 @@ class _Unshared(_Weighted):
 
     def macs(self, output_shape: tuple[int, ...]) -> int:
         return math.prod(output_shape) * math.prod(self.kernel_size) * self.in_channels
-
-    def _outputs(self, input_size: tuple[int, ...]) -> tuple[int, ...]:
-        name = type(self).__name__
-        pads = resolve_padding(name, self.padding, input_size, self.kernel_size, self.stride, self.dilation)
-        return tuple(
-            output_size(name, n, self.kernel_size[i], self.stride[i], sum(pads[i]), self.dilation[i])
-            for i, n in enumerate(input_size)
-        )
 
     def _apply(self, op: Any, x: Any) -> Any:
         return op(x, self.weight, self.bias, stride=self.stride, padding=self.padding, dilation=self.dilation,

@@ -5,19 +5,41 @@ fan_in and fan_out of a dense weight [K,C] are C and K; of a convolution weight 
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from .. import _core, ops
 from ..ops import normal, ones, uniform, zeros
+from ..ops._common import ghost, ghosts
 from ..tensor import Array
 from ._options import non_negative
 
 __all__ = ["constant", "fans", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "initialise",
            "lecun_normal", "lecun_uniform", "names", "normal", "ones", "orthogonal", "small_normal", "small_uniform",
-           "truncated_normal", "uniform", "zeros"]
+           "truncated_normal", "uniform", "without_weights", "zeros"]
+
+
+@contextlib.contextmanager
+def without_weights() -> Iterator[None]:
+    """Layers built inside have weights of the right shapes that take no memory and cannot be used.
+
+    For counting: `num_parameters`, `summary` (which infers the shapes behind convolutions and dense layers) and
+    `repr` work as ever; results are NaN, and training or loading raises, as the arrays are read-only. In this thread.
+
+    >>> with rb.nn.init.without_weights():
+    ...     net = rb.models.vgg19()
+    >>> net.num_parameters()
+    143667240
+    """
+    before = ghosts.on
+    ghosts.on = True
+    try:
+        yield
+    finally:
+        ghosts.on = before
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -75,7 +97,8 @@ def default(shape: tuple[int, ...]) -> Array:
 def constant(shape: tuple[int, ...], value: float = 0.0) -> Array:
     """`value` everywhere."""
     y = zeros(shape)
-    _core.fill(y, value)
+    if not ghosts.on:
+        _core.fill(y, value)
     return y
 
 
@@ -177,6 +200,8 @@ def initialise(name: str | Callable[[tuple[int, ...]], Array], shape: tuple[int,
 
     Raises ValueError listing the names, or naming the shape a function returned instead.
     """
+    if ghosts.on and (callable(name) or name in _TABLE):
+        return ghost(shape, np.float32)
     if callable(name):
         y = name(shape)
         if np.shape(y) != shape:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,12 @@ class Linear(Module):
 
     def forward(self, x: Any) -> Any:
         return ops.linear(x, self.weight, self.bias, activation=self.activation)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """[..., out_features] for x of shape [..., in_features]. Raises ValueError for another."""
+        if not input_shape or input_shape[-1] != self.in_features:
+            raise ValueError(f"Linear: expected x [..., {self.in_features}], got shape {input_shape}")
+        return (*input_shape[:-1], self.out_features)
 
     def macs(self, output_shape: tuple[int, ...]) -> int:
         return math.prod(output_shape) * self.in_features
@@ -123,6 +130,11 @@ class Flatten(Module):
         if self.order == "CHW" and len(x.shape) > 2:
             x = ops.transpose(x, (0, len(x.shape) - 1, *range(1, len(x.shape) - 1)))
         return ops.flatten(x, 1)
+
+    def window(
+        self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
+    ) -> tuple[tuple[int, int | Fraction], ...]:
+        return tuple((n, n) for n in input_shape[:-1])
 
     def extra_repr(self) -> str:
         return f"order={self.order!r}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -277,7 +278,10 @@ class Module:
         return evaluate(self, x, y, **options)
 
     def summary(self, input_shape: tuple[int, ...]) -> Summary:
-        """Layers, output shapes, parameters, multiply-adds for one input of `input_shape` (without the batch axis)."""
+        """Layers, output shapes, parameters, multiply-adds and receptive fields for one input of `input_shape`.
+
+        The shape is that of one example, without the batch axis.
+        """
         from ..train import summary
 
         return summary(self, input_shape)
@@ -285,6 +289,13 @@ class Module:
     def macs(self, output_shape: tuple[int, ...]) -> int:
         """Multiply-adds of this layer alone (children excluded) for an output of this shape."""
         return 0
+
+    def window(
+        self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
+    ) -> tuple[tuple[int, int | Fraction], ...]:
+        """(extent, step) along each spatial axis, for shapes without the batch axis: how many neighbouring inputs an
+        output depends on, and how far apart those of neighbouring outputs begin. () means position by position."""
+        return ()
 
     def extra_repr(self) -> str:
         return ""

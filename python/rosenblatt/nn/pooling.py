@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any, ClassVar
 
 from .. import ops
@@ -34,6 +35,13 @@ class _Pool(Module):
         self.stride = self.kernel_size if stride is None else int_tuple(name, "stride", stride, self.count, 1)
         self.padding = int_tuple(name, "padding", padding, self.count, 0)
         self.ceil_mode = bool(ceil_mode)
+
+    def window(
+        self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
+    ) -> tuple[tuple[int, int | Fraction], ...]:
+        dilation = getattr(self, "dilation", (1,) * self.count)
+        reach = zip(self.kernel_size, dilation, self.stride, strict=True)
+        return tuple((d * (k - 1) + 1, s) for k, d, s in reach)
 
     def extra_repr(self) -> str:
         text = f"kernel_size={self.kernel_size}, stride={self.stride}"
@@ -94,6 +102,13 @@ class _Adaptive(Module):
     def forward(self, x: Any) -> Any:
         return type(self).op(x, self.output_size)
 
+    def window(
+        self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
+    ) -> tuple[tuple[int, int | Fraction], ...]:
+        """The widest of the windows floor(i n/m) .. ceil((i+1) n/m)."""
+        sizes = zip(input_shape[:-1], output_shape[:-1], strict=True)
+        return tuple((max(-(-(i + 1) * n // m) - i * n // m for i in range(m)), Fraction(n, m)) for n, m in sizes)
+
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
 
@@ -110,6 +125,11 @@ class _Global(Module):
     def forward(self, x: Any) -> Any:
         y = type(self).op(x, 1)
         return y if self.keepdims else ops.reshape(y, (y.shape[0], y.shape[-1]))
+
+    def window(
+        self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
+    ) -> tuple[tuple[int, int | Fraction], ...]:
+        return tuple((n, n) for n in input_shape[:-1])
 
     def extra_repr(self) -> str:
         return "keepdims=True" if self.keepdims else ""
@@ -338,6 +358,11 @@ class Subsampling(Module):
             raise ValueError(f"Subsampling: expected x with {self.bias.shape[0]} channels, got shape {tuple(x.shape)}")
         y = ops.add(ops.mul(ops.avg_pool2d(x, self.kernel_size, self.stride), self.coefficient), self.bias)
         return (ops.relu, ops.tanh, ops.sigmoid)[self.code - 1](y) if self.code else y
+
+    def window(
+        self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
+    ) -> tuple[tuple[int, int | Fraction], ...]:
+        return tuple(zip(self.kernel_size, self.stride, strict=True))
 
     def macs(self, output_shape: tuple[int, ...]) -> int:
         """One multiply-add per output; the sums of the windows are additions."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -30,7 +31,10 @@ __all__ = [
     "empty_like",
     "float32",
     "float64",
+    "ghost",
+    "ghosts",
     "int_pair",
+    "is_ghost",
     "kept",
     "new_array",
     "operand",
@@ -58,6 +62,24 @@ new_array = _core.empty  # (shape, code or array of that dtype) -> uninitialised
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """An uninitialised array on a recycled aligned buffer."""
     return new_array(shape, CODE[dtype])
+
+
+class _Ghosts(threading.local):
+    """Whether `uniform`, `normal`, `ones` and `zeros` give arrays that take no memory (`nn.without_weights`)."""
+
+    on = False
+
+
+ghosts = _Ghosts()
+
+
+def ghost(shape: Sequence[int] | int, dtype: Any) -> Array:
+    """A read-only array of NaN whose elements are all the same number in memory."""
+    return np.broadcast_to(np.array(np.nan, dtype), shape)
+
+
+def is_ghost(x: Array) -> bool:
+    return x.size > 1 and not x.flags.writeable and not any(x.strides)
 
 
 def empty_like(x: Array) -> Array:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ._common import Array, Tensor, X, contiguous, empty, empty_like, operand, record
+from ._common import Array, Tensor, X, contiguous, empty, empty_like, ghost, ghosts, operand, record
 
 __all__ = ["Stream", "dropout", "manual_seed", "normal", "stream", "uniform"]
 
@@ -66,6 +66,8 @@ def uniform(shape: Sequence[int] | int, low: float = 0.0, high: float = 1.0, dty
     Where low is not 0, rounding may give `high` itself. Raises ValueError for low above high, and for bounds, or a
     distance between them, beyond the range of the dtype.
     """
+    if ghosts.on:
+        return ghost(shape, dtype)
     y = _target("uniform", shape, dtype)
     _core.uniform(y, low, high, *stream.take(y.size, y.itemsize))
     return y
@@ -76,6 +78,8 @@ def normal(shape: Sequence[int] | int, mean: float = 0.0, std: float = 1.0, dtyp
 
     Raises ValueError for a negative deviation and for parameters beyond the range of the dtype.
     """
+    if ghosts.on:
+        return ghost(shape, dtype)
     y = _target("normal", shape, dtype)
     _core.normal(y, mean, std, *stream.take(y.size, y.itemsize))
     return y

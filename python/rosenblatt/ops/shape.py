@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _core
 from . import reduce as _reduce
-from ._common import CODE, Array, X, axis_index, contiguous, empty, new_array, operand, operands, record
+from ._common import CODE, Array, X, axis_index, contiguous, empty, ghost, ghosts, new_array, operand, operands, record
 
 __all__ = ["broadcast_to", "concat", "copy", "flatten", "getitem", "ones", "reshape", "stack", "transpose", "zeros"]
 
@@ -29,6 +29,8 @@ def _filled(name: str, shape: Sequence[int], dtype: Any, value: float) -> Array:
     target = np.dtype(dtype)
     if target not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"{name}: expected float32 or float64, got {target}")
+    if ghosts.on:
+        return ghost(tuple(shape), target)
     y = empty(tuple(shape), target)
     _core.fill(y, value)
     return y

@@ -18,7 +18,7 @@ from .monitors import (
 )
 from .profile import LayerProfile, OpProfile, Profile, profile
 from .progress import Progress
-from .summary import LayerRow, Summary, summary
+from .summary import LayerRow, Summary, receptive_field, summary
 from .tensorboard import TensorBoard
 from .trainer import Trainer
 from .tuning import (
@@ -39,5 +39,5 @@ __all__ = [
     "ModelCheckpoint", "NonFiniteError", "OpProfile", "Profile", "Progress", "RateRange", "ReduceLROnPlateau",
     "StationaryPoint", "StopWhen", "Summary", "TensorBoard", "TerminateOnNaN", "Trainer", "Trial", "cross_validate",
     "descend", "evaluate", "fit", "grid", "hessian", "k_fold", "learning_rate_range", "predict", "profile",
-    "random_choices", "search", "stationary_point", "successive_halving", "summary",
+    "random_choices", "receptive_field", "search", "stationary_point", "successive_halving", "summary",
 ]
