@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import rosenblatt as rb
 from rosenblatt import models, nn, ops, optim
@@ -80,10 +81,18 @@ class Pair:
         return captured
 
 
+def quick_networks():
+    """Every registered network, those whose twenty steps take long in the long tier."""
+    slow = ("resnet56", "resnet110")
+    return [
+        pytest.param(n, marks=pytest.mark.long) if models.info(n).full or n in slow else n for n in models.names()
+    ]
+
+
 def network(name):
     model_info = models.info(name)
-    shape = (32, 32, 1) if name == "lenet5" else (8, 8, 1)
-    options = {} if name == "lenet5" else {"input_shape": shape}
+    shape = model_info.image or (8, 8, 1)
+    options = {"input_shape": shape, "classes": 10} if model_info.family == "convolutional" else {"input_shape": shape}
     kind = model_info.recipe.loss
     loss = {"perceptron": nn.PerceptronLoss, "reconstruction": nn.MSELoss, "elbo": nn.BCELoss}.get(
         kind, nn.CrossEntropyLoss

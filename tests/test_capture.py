@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from capture_runs import F32, OPTIMIZERS, WARM, Pair, Run, batch, network, small
+from capture_runs import F32, OPTIMIZERS, WARM, Pair, Run, batch, network, quick_networks, small
 
 import rosenblatt as rb
 from rosenblatt import _capture, _core, models, nn, ops, optim
@@ -64,7 +64,7 @@ def test_the_calls_of_the_page_are_those_of_the_program(row, build, shape):
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", quick_networks())
 def test_twenty_steps_of_every_network_have_the_bits_of_eager_steps(name, threads, optimizer):
     rb.set_num_threads(threads)
     build, shape, loss = network(name)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import rosenblatt as rb
-from rosenblatt import data, models
+from rosenblatt import data, models, nn
 from rosenblatt.cli.main import main
 
 pytest.importorskip("sklearn")
@@ -250,6 +250,41 @@ def test_train_on_files(tmp_path):
     train(tmp_path / "npz", "--data", str(archive), name="lenet5", epochs=1)
 
 
+@pytest.fixture
+def sized():
+    """A network that trains on generated pictures of 16x16 pixels and was published with 24x24."""
+    from rosenblatt.models import registry
+
+    @registry.register(
+        "sized", family="convolutional", year=2000, paper="-", what="-", image=(16, 16, 3), full=(24, 24, 3),
+        recipe=registry.Recipe(epochs=1, batch_size=64, optimizer="rmsprop", lr=1e-3), data="scenes",
+    )  # fmt: skip
+    def build(num_classes=7, *, input_shape=(24, 24, 3)):
+        size = input_shape[0] * input_shape[1] * input_shape[2]
+        return nn.Sequential(nn.Flatten(), nn.Linear(size, num_classes))
+
+    yield build
+    registry._REGISTRY.pop("sized")
+
+
+@pytest.mark.parametrize(("options", "pixels"), [([], 16), (["--full"], 24)])
+def test_default_data_and_the_published_size(tmp_path, capsys, sized, options, pixels):
+    folder = train(tmp_path / "r", *options, name="sized", epochs=1)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["data"] == "scenes" and config["input_shape"] == [pixels, pixels, 3]
+    assert config["train_samples"] == 600 and config["test_samples"] == 300 and len(config["classes"]) == 6
+    assert config["recipe"]["optimizer"] == "rmsprop" and ("--full" in config["command"]) == bool(options)
+    assert config["parameters"] == 6 * (pixels**2 * 3 + 1)
+    assert main(["report", str(folder)]) == 0
+    np.save(tmp_path / "x.npy", np.zeros((2, pixels, pixels, 3), np.float32))
+    assert main(["predict", str(folder), str(tmp_path / "x.npy")]) == 0
+    capsys.readouterr()
+    assert main(["info", "sized"]) == 0
+    shown = capsys.readouterr().out
+    assert "trained on scenes at 16x16x3 unless --full asks for 24x24x3" in shown and "12,103" in shown
+    assert "pip install" not in shown
+
+
 def test_train_on_generated_points(tmp_path, monkeypatch):
     """Points in the plane by name; the report draws the boundary, also when it is written again, and a run resumes."""
     folder = train(tmp_path / "moons", "--data", "moons", "--checkpoint-every", "1", name="maxout", epochs=2)
@@ -430,6 +465,7 @@ def test_strict_perceptron_from_zero_weights_by_hand():
         (["train", "mlp", "--size", "0x3"], ["--size", "28x28"]),
         (["train", "mlp", "--data", "no-such-file"], ["no-such-file", "not found"]),
         (["train", "mlp", "--out", "occupied"], ["occupied", "--overwrite"]),
+        (["train", "mlp", "--full"], ["--full", "mlp has no larger form"]),
         (["train", "mlp", "--out", "occupied/file", "--overwrite"], ["occupied/file", "not a folder"]),
         (["train", "mlp", "--validation", "1"], ["--validation", "between 0 and 1"]),
         (["train", "mlp", "--validation", "some"], ["--validation", "some"]),

@@ -120,6 +120,9 @@ def test_networks_without_weights_are_counted_alike():
     assert str(empty.summary((16, 16, 3))) == str(real.summary((16, 16, 3)))
     assert empty.num_parameters() == real.num_parameters() == 8 * 28 + 16 + 8 * 72 + 16 + 3930
     assert all(p.data.strides == (0,) * p.ndim for p in empty.parameters())
+    with nn.init.without_weights():
+        branched = nn.Sequential(Twice(), nn.Conv2d(3, 1, 3))
+    assert branched.summary((16, 16, 2)).receptive_field == (11, 11)
     with pytest.raises(ValueError, match="channels"):
         empty.summary((16, 16, 4))
     assert not ops.zeros((2, 3)).any()  # outside as ever

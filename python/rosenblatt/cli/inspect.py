@@ -9,7 +9,7 @@ import numpy as np
 
 import rosenblatt as rb
 
-from .. import models
+from .. import models, nn
 from . import runs
 from .main import UsageError
 
@@ -18,10 +18,14 @@ __all__ = ["info", "list_models"]
 _DIGITS = (8, 8, 1)
 
 
-def _example(name: str) -> Any:
-    """The network as it is built for the digits."""
+def _example(name: str) -> tuple[Any, tuple[int, ...]]:
+    """(network, its input's shape): as it was published, without weights, where it has a full size; else for digits."""
     entry = models.info(name)
-    return models.build(name, input_shape=entry.input_shape(_DIGITS), classes=10)
+    if entry.full is None:
+        shape = entry.input_shape(_DIGITS)
+        return models.build(name, input_shape=shape, classes=10), shape
+    with nn.init.without_weights():
+        return models.build(name), entry.full
 
 
 def _parameters(model: Any) -> int:
@@ -29,11 +33,11 @@ def _parameters(model: Any) -> int:
 
 
 def list_models() -> int:
-    """Print the table of networks, oldest first; the parameters are those for the digits."""
+    """Print the table of networks, oldest first; the parameters are those for the digits, or of the full size."""
     rows = [("name", "family", "year", "parameters", "what")]
     for name in models.names():
         entry = models.info(name)
-        rows.append((name, entry.family, str(entry.year), f"{_parameters(_example(name)):,}", entry.what))
+        rows.append((name, entry.family, str(entry.year), f"{_parameters(_example(name)[0]):,}", entry.what))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         cells = [
@@ -56,7 +60,11 @@ def _print_model(name: str) -> None:
     )
     if entry.needs:
         print(f'default data (digits): pip install "rosenblatt[{",".join(entry.needs)}]"')
-    print(_example(name).summary(entry.input_shape(_DIGITS)))
+    if entry.full and entry.image:
+        small, large = ("x".join(map(str, s)) for s in (entry.image, entry.full))
+        print(f"trained on {entry.data} at {small} unless --full asks for {large}, which the table is for")
+    model, shape = _example(name)
+    print(model.summary(shape))
 
 
 def _print_run(folder: Path) -> None:

@@ -93,11 +93,14 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("name", metavar="NAME", nargs="?", help="a name from `rosenblatt list`")
     train.add_argument(
         "--data",
-        default="digits",
-        help="'digits', generated points ('moons', 'circles', 'spirals', 'blobs', 'xor'), or a path: folder of IDX, "
-        "CIFAR or class subfolders, .csv, .npz (default: digits)",
+        help="'digits', 'scenes' (generated pictures), generated points ('moons', 'circles', 'spirals', 'blobs', "
+        "'xor'), or a path: folder of IDX, "
+        "CIFAR or class subfolders, .csv, .npz (default: the network's: digits or scenes)",
     )
     train.add_argument("--label", default="label", help="label column of a .csv, name or number (default: label)")
+    train.add_argument(
+        "--full", action="store_true", help="pictures of the published size where the default are smaller ones"
+    )
     train.add_argument("--size", type=_size, help="ROWSxCOLUMNS to bring pictures to")
     train.add_argument(
         "--validation",
@@ -107,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--epochs", type=_positive, help="passes over the training set")
     train.add_argument("--batch-size", type=_positive, help="samples per update")
-    train.add_argument("--optimizer", choices=("adam", "sgd"), help="default: the network's recipe")
+    train.add_argument("--optimizer", choices=("adam", "sgd", "rmsprop"), help="default: the network's recipe")
     train.add_argument("--lr", type=_rate, help="learning rate")
     train.add_argument("--seed", type=_natural, default=0, help="of all random numbers (default: 0)")
     train.add_argument("--threads", type=_positive, help="CPU threads (default: all that this process may use)")

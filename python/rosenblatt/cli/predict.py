@@ -76,7 +76,7 @@ def predict(options: argparse.Namespace) -> int:
         raise UsageError("predict: give files, or --digits-test INDEX ...")
     runs.set_threads(options.threads)
     model, config = runs.load_run(options.folder)
-    entry = models.info(config["model"])
+    entry = models.info(config["model"]).at(config["input_shape"])
     shape = tuple(config["data_shape"])
     names: list[str] = []
     parts: list[Array] = []

@@ -127,7 +127,7 @@ def _page(
     """The report's content, from what a run folder holds and the network's answers on the test set."""
     from ..viz import Run, decision_boundary
 
-    entry = models.info(config["model"])
+    entry = models.info(config["model"]).at(config["input_shape"])
     loss, accuracy, scores = measured
     filters, filters_title = _first_filters(model, entry, test.x.shape[1:])
     recipe, result, held = config.get("recipe") or {}, config.get("result") or {}, config.get("validation_samples")
@@ -194,7 +194,7 @@ def report(options: argparse.Namespace) -> int:
     folder = Path(options.folder)
     model, config = runs.load_run(folder)
     history = runs.read_history(folder)
-    entry = models.info(config["model"])
+    entry = models.info(config["model"]).at(config["input_shape"])
     given = config.get("options") if isinstance(config.get("options"), dict) else {}
     assert given is not None
     source = options.data or config.get("data")

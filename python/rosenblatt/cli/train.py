@@ -77,7 +77,7 @@ def _recipe(entry: ModelInfo, options: argparse.Namespace) -> Recipe:
     elif options.augment and entry.recipe.augment is None:
         changes["augment"] = data.Affine(rotate=10.0, shift=0.08, scale=(0.9, 1.1), shear=5.0)
     if options.lr is None and options.optimizer not in (None, entry.recipe.optimizer):
-        changes["lr"] = {"adam": 1e-3, "sgd": 1e-2}[options.optimizer]
+        changes["lr"] = {"adam": 1e-3, "sgd": 1e-2, "rmsprop": 1e-3}[options.optimizer]
     return dataclasses.replace(entry.recipe, **changes)
 
 
@@ -128,6 +128,12 @@ def train(options: argparse.Namespace) -> int:
     elif options.fallback:
         raise UsageError("--fallback goes with --resume")
     entry = models.info(options.name)
+    if options.data is None:
+        options.data = entry.data
+    if options.full:
+        if entry.full is None:
+            raise UsageError(f"--full: {entry.name} has no larger form")
+        entry = entry.at(entry.full)
     recipe = _recipe(entry, options)
     if options.tensorboard is not None:
         require("tensorboardX", "tensorboard", "--tensorboard")
@@ -168,6 +174,8 @@ def train(options: argparse.Namespace) -> int:
     optimizer: Any
     if recipe.optimizer == "adam":
         optimizer = optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    elif recipe.optimizer == "rmsprop":
+        optimizer = optim.RMSprop(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
     else:
         optimizer = optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     loss: Any = loss_of(recipe)

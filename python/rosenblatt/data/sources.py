@@ -15,10 +15,11 @@ from .tables import load_csv, load_npz
 __all__ = ["NAMED", "load"]
 
 GENERATED = ("blobs", "circles", "moons", "spirals", "xor")  # points in the plane: 500 to train, 500 to test
-NAMED = ("digits", *GENERATED)  # sources that are no paths
+NAMED = ("digits", "scenes", *GENERATED)  # sources that are no paths
 
 _KINDS = (
-    "'digits', generated points ('blobs', 'circles', 'moons', 'spirals', 'xor'), a folder of MNIST IDX files, a folder "
+    "'digits', 'scenes' (generated pictures of six shapes), generated points ('blobs', 'circles', 'moons', 'spirals', "
+    "'xor'), a folder of MNIST IDX files, a folder "
     "of CIFAR-10 or CIFAR-100 binary files, a .csv with a column 'label', an .npz with arrays x and y, or a folder "
     "with one subfolder of pictures per class"
 )
@@ -37,10 +38,12 @@ def load(
 ) -> tuple[Dataset, Dataset]:
     """(train, test) from a name or a path; the format is told from what is there.
 
-    "digits" is split into its halves; the other names of NAMED are functions of `data.generate` and give 500 points to
-    train (seed 0) and 500 others to test (seed 1); IDX and CIFAR folders have their own test files; a folder with
-    `train` and `test` subfolders of class folders is used as it is; everything else gives every fifth sample of each
-    class to the test set (`Dataset.hold_out`). `size` and `grayscale` concern pictures, `label` CSV files.
+    "digits" is split into its halves; "scenes" gives 600 generated pictures to train (seed 0) and 300 others to test
+    (seed 1), of 32x32 pixels or of `size`, which is square, with six shapes for classes; the other names of NAMED are
+    functions of `data.generate` and give 500 points to train (seed 0) and 500 others to test (seed 1); IDX and CIFAR
+    folders have their own test files; a folder with `train` and `test` subfolders of class folders is used as it is;
+    everything else gives every fifth sample of each class to the test set (`Dataset.hold_out`). `size` and
+    `grayscale` concern pictures, `label` CSV files.
 
     Raises
     ------
@@ -49,6 +52,15 @@ def load(
     """
     if source == "digits":
         return digits(split=True)
+    if source == "scenes":
+        from .scenes import scenes
+
+        rows, columns = (32, 32) if size is None else (size, size) if isinstance(size, int) else size
+        if rows != columns:
+            raise DataError(f"scenes: expected a square size, got {rows}x{columns}")
+        parts = (scenes(n, rows, channels=1 if grayscale else 3, seed=seed) for n, seed in ((600, 0), (300, 1)))
+        train, test = (part.dataset() for part in parts)
+        return train, test
     if source in GENERATED:
         from . import generate  # the command line does without it otherwise
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -40,7 +42,7 @@ class Recipe:
     ----------
     epochs : passes over the training set.
     batch_size : samples per update.
-    optimizer : "adam" or "sgd".
+    optimizer : "adam", "sgd" or "rmsprop".
     lr : learning rate at the start.
     momentum : of SGD.
     weight_decay : the optimiser's decay of the weights.
@@ -54,7 +56,7 @@ class Recipe:
 
     epochs: int
     batch_size: int
-    optimizer: Literal["adam", "sgd"]
+    optimizer: Literal["adam", "sgd", "rmsprop"]
     lr: float
     momentum: float = 0.0
     weight_decay: float = 0.0
@@ -81,11 +83,14 @@ class ModelInfo:
     year : of publication.
     paper : author, title, place.
     what : one line on its structure.
-    builder : called as builder(input_shape=(H,W,C), classes=K, **options).
+    builder : called as builder(input_shape=(H,W,C), classes=K, **options); the number of classes goes to one that calls
+        it `num_classes` under that name.
     recipe : the training defaults.
     image : the (H,W,C) it requires, or None when it takes the data's.
     fit : fraction of `image` that a smaller or larger picture is made to cover.
     needs : extras that its default data needs.
+    data : what it is trained on unless told otherwise: a name of `data.NAMED`.
+    full : the (H,W,C) of the published network, where `image` is smaller so that training takes minutes, or None.
     """
 
     name: str
@@ -98,6 +103,15 @@ class ModelInfo:
     image: tuple[int, int, int] | None = None
     fit: float = 1.0
     needs: tuple[str, ...] = ()
+    data: str = "digits"
+    full: tuple[int, int, int] | None = None
+
+    def at(self, shape: Sequence[int]) -> ModelInfo:
+        """The same network taking images of another (H,W,C), where it requires a size at all."""
+        if self.image is None:
+            return self
+        rows, columns, channels = shape
+        return dataclasses.replace(self, image=(rows, columns, channels))
 
     def input_shape(self, data_shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of one sample at the network's input, for data of `data_shape`."""
@@ -158,6 +172,8 @@ def register(
     image: tuple[int, int, int] | None = None,
     fit: float = 1.0,
     needs: tuple[str, ...] = ("demo",),
+    data: str = "digits",
+    full: tuple[int, int, int] | None = None,
 ) -> Callable[[B], B]:
     """Decorator that lists a builder under `name`; the arguments are the fields of `ModelInfo`.
 
@@ -167,7 +183,15 @@ def register(
     def add(builder: B) -> B:
         if name in _REGISTRY:
             raise ValueError(f"register: a network named {name!r} exists already")
-        _REGISTRY[name] = ModelInfo(name, family, year, paper, what, builder, recipe, image, fit, needs)
+        made: Builder = builder
+        if "num_classes" in inspect.signature(builder).parameters:
+
+            @functools.wraps(builder)
+            def made(*, classes: int | None = None, **options: Any) -> Module:
+                return builder(**options, **({} if classes is None else {"num_classes": classes}))
+
+        extras = needs if data == "digits" else ()
+        _REGISTRY[name] = ModelInfo(name, family, year, paper, what, made, recipe, image, fit, extras, data, full)
         return builder
 
     return add

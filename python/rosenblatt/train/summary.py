@@ -15,7 +15,7 @@ from .. import ops
 from ..autograd import enable_grad
 from ..nn.module import Module, _observers
 from ..ops._common import is_ghost
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor
 
 __all__ = ["LayerRow", "Summary", "receptive_field", "summary"]
 
@@ -40,7 +40,11 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """Rows in order of execution and the totals; `str(summary)` is the table."""
+    """Rows in order of execution and the totals; `str(summary)` is the table.
+
+    receptive_field : of the last outputs that still lie beside each other, before flattening or global pooling takes
+        their places away; () for a model without spatial layers.
+    """
 
     model: str
     input_shape: tuple[int, ...]
@@ -48,11 +52,7 @@ class Summary:
     parameters: int
     trainable: int
     macs: int
-
-    @property
-    def receptive_field(self) -> tuple[int, ...]:
-        """That of the last layer whose outputs still lie beside each other, () when there is none."""
-        return next((r.receptive_field for r in reversed(self.rows) if r.step), ())
+    receptive_field: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         spatial = any(r.receptive_field for r in self.rows)
@@ -141,6 +141,10 @@ class _Fields:
         return found[id(self._key(t))]
 
 
+def _zeros(shape: tuple[int, ...], dtype: Any) -> Tensor:
+    return Tensor(ops.zeros(shape, dtype), requires_grad=True)  # what is computed from it stays on the tape
+
+
 @contextlib.contextmanager
 def _measured_only(model: Module) -> Iterator[None]:
     """Layers that have no weights give zeros of the shape that their results would have."""
@@ -149,7 +153,7 @@ def _measured_only(model: Module) -> Iterator[None]:
         weight, shape = getattr(module, "weight", None), getattr(module, "output_shape", None)
         if shape is not None and isinstance(weight, Tensor) and is_ghost(weight._data):
             changed.append(module)
-            object.__setattr__(module, "forward", lambda x, of=shape: wrap(ops.zeros(of(tuple(x.shape)), x.dtype)))
+            object.__setattr__(module, "forward", lambda x, of=shape: _zeros(of(tuple(x.shape)), x.dtype))
     try:
         yield
     finally:
@@ -165,6 +169,7 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     names = {id(m): name for name, m in model.named_modules()}
     rows: list[LayerRow] = []
     counted: set[int] = set()
+    ends: list[_Field] = []
 
     def observe(module: Module, x: Any, out: Any) -> None:
         own = list(module._parameters.values())
@@ -175,8 +180,11 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
         out_shape = tuple(out.shape[1:]) if isinstance(out, Tensor) else ()
         field = fields.of(x) if isinstance(x, Tensor) else None
         if field is not None and isinstance(out, Tensor) and not module._modules:
+            before = field
             field = field.through(module.window(tuple(x.shape[1:]), out_shape), len(out_shape) <= 1)
             fields.put(out, field)
+            if before.step and not field.step:
+                ends.append(before)
         rows.append(
             LayerRow(
                 names.get(id(module)) or "top", type(module).__name__, out_shape, fresh, module.macs(out_shape),
@@ -194,20 +202,24 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
     _observers.append(observe)
     try:
         with enable_grad(), _measured_only(model):
-            model(x)
+            y = model(x)
     finally:
         _observers.remove(observe)
         for m in training:
             object.__setattr__(m, "training", True)
+    last = fields.of(y) if isinstance(y, Tensor) else None
+    if last is not None and last.step:
+        ends.append(last)
+    seen = tuple(math.ceil(e) for e in ends[-1].extent) if ends else ()
     parameters = sum(p.size for p in model.parameters())
     trainable = sum(p.size for p in model.parameters() if p.requires_grad)
-    return Summary(type(model).__name__, shape, tuple(rows), parameters, trainable, sum(r.macs for r in rows))
+    return Summary(type(model).__name__, shape, tuple(rows), parameters, trainable, sum(r.macs for r in rows), seen)
 
 
 def receptive_field(model: Module, input_shape: tuple[int, ...]) -> tuple[int, ...]:
     """How many neighbouring input positions an output depends on along each spatial axis; input_shape [H,W,C].
 
-    The outputs are those of the last layer whose positions still lie beside each other; a window of k positions,
+    The outputs are the last ones whose positions still lie beside each other; a window of k positions,
     `dilation` d apart, behind a step of s input positions adds d (k - 1) s. `summary` has the field of every layer.
     () for a model without spatial layers. Raises ValueError when the model does not accept such an input.
     """
