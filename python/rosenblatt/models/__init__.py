@@ -18,7 +18,7 @@ from .autoencoders import (
     stacked_autoencoder,
 )
 from .capacity import BiasVariance, LearningCurve, Memoriser, bias_variance, empirical_risk, learning_curve
-from .lenet import lenet5
+from .lenet import five_stage_cnn, lenet5, lenet5_classic
 from .logistic import LogisticFit, fit_logistic, fit_softmax, logistic_regression, sigmoid_neuron, softmax_regression
 from .mlp import Activation, mlp, partial_mlp
 from .neurons import McCullochPitts, mcculloch_pitts_gate, truth_table
@@ -85,10 +85,12 @@ __all__ = [
     "fit_polynomial",
     "fit_quadratic_form",
     "fit_softmax",
+    "five_stage_cnn",
     "impute",
     "info",
     "learning_curve",
     "lenet5",
+    "lenet5_classic",
     "linear_autoencoder",
     "linear_regression",
     "logistic_regression",

@@ -10,6 +10,7 @@ from .. import ops
 from ..ops._common import activation_code
 from ..ops._geometry import int_tuple
 from ..tensor import Parameter
+from . import init
 from ._options import positive_integer
 from .module import Module
 
@@ -338,11 +339,12 @@ class Subsampling(Module):
     """activation(coefficient * mean of window + bias), both trainable, one per channel; [N,H,W,C].
 
     The pooling of the first convolutional networks (LeCun et al. 1998, with a sum for the mean; the coefficient takes
-    up the difference). The coefficient starts at 1, the bias at 0. stride defaults to kernel_size.
+    up the difference). The coefficients start at `coefficient`, the biases at 0. stride defaults to kernel_size.
     """
 
     def __init__(
-        self, channels: int, kernel_size: Any = 2, stride: Any = None, activation: str | None = "sigmoid"
+        self, channels: int, kernel_size: Any = 2, stride: Any = None, activation: str | None = "sigmoid",
+        coefficient: float = 1.0,
     ) -> None:
         super().__init__()
         positive_integer("Subsampling", "channels", channels)
@@ -350,7 +352,7 @@ class Subsampling(Module):
         self.stride = self.kernel_size if stride is None else int_tuple("Subsampling", "stride", stride, 2, 1)
         self.code = activation_code("Subsampling", activation)
         self.activation = activation
-        self.coefficient = Parameter(ops.ones((channels,)))
+        self.coefficient = Parameter(init.constant((channels,), coefficient))
         self.bias = Parameter(ops.zeros((channels,)))
 
     def forward(self, x: Any) -> Any:
