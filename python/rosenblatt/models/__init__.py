@@ -19,6 +19,7 @@ from .autoencoders import (
 )
 from .capacity import BiasVariance, LearningCurve, Memoriser, bias_variance, empirical_risk, learning_curve
 from .lenet import five_stage_cnn, lenet5, lenet5_classic
+from .local import locally_connected, tiled
 from .logistic import LogisticFit, fit_logistic, fit_softmax, logistic_regression, sigmoid_neuron, softmax_regression
 from .mlp import Activation, mlp, partial_mlp
 from .neurons import McCullochPitts, mcculloch_pitts_gate, truth_table
@@ -93,6 +94,7 @@ __all__ = [
     "lenet5_classic",
     "linear_autoencoder",
     "linear_regression",
+    "locally_connected",
     "logistic_regression",
     "maxout",
     "mcculloch_pitts_gate",
@@ -119,6 +121,7 @@ __all__ = [
     "softmax_regression",
     "sparse_autoencoder",
     "stacked_autoencoder",
+    "tiled",
     "truth_table",
     "vae",
 ]
