@@ -18,6 +18,7 @@ from ..models import ModelInfo, Recipe
 from ..nn.losses import Loss
 from ..train.fit import mean_loss
 from . import runs
+from .insides import insides
 from .main import UsageError
 from .pictures import pictures
 
@@ -101,13 +102,17 @@ def measure(model: Any, x: Array, y: Array, entry: ModelInfo) -> tuple[float, fl
 
 def _first_filters(model: Any, entry: ModelInfo, data_shape: tuple[int, ...]) -> tuple[Array | None, str]:
     """The first layer's weights as images [K,R,S,C]: a convolution's as they are, dense ones in the data's shape."""
-    for _, module in model.named_modules():
+    from ..viz import convolutions, layer_filters
+
+    known = convolutions(model)
+    for path, module in model.named_modules():
+        if path in known:
+            w = layer_filters(model, path)
+            return (w, "First layer: filters") if w.ndim == 4 else (None, "")
         weight = getattr(module, "weight", None)
         if weight is None:
             continue
         w = np.asarray(weight.data)
-        if w.ndim == 4:
-            return w, "First layer: filters"
         shape = entry.input_shape(data_shape)
         if w.ndim == 2 and len(shape) == 3 and w.shape[1] == math.prod(shape):
             return w.reshape(-1, *shape), "First layer: weights as images"
@@ -162,7 +167,7 @@ def _page(
         history={k: v for k, v in history.items() if k != "epoch"},
         y=test.y[:0] if reconstructs else test.y,
         scores=np.zeros((0, len(test.classes))) if reconstructs else scores,
-        pictures=pictures(model, entry, test, scores) if reconstructs else (),
+        pictures=(pictures if reconstructs else insides)(model, entry, test, scores),
         score_kind="net input" if entry.recipe.loss == "perceptron" else "probability",
         classes=test.classes,
         x=test.x if test.x.ndim == 4 and not reconstructs else None,

@@ -1,7 +1,21 @@
-"""Pictures: the report of a run, one HTML file, and plots for lessons; drawn by matplotlib (extra `demo`)."""
+"""Pictures: the report of a run, one HTML file, plots for lessons, and views into networks; drawn by matplotlib
+(extra `demo`).
+"""
 
 from __future__ import annotations
 
+from .inside import (
+    convolutions,
+    deconvnet,
+    feature_map_grid,
+    feature_maps,
+    heat_maps,
+    layer_filters,
+    maximise_activation,
+    occlusion,
+    pixel_utilisation,
+    saliency,
+)
 from .plots import (
     activation_curves,
     capacity_curve,
@@ -22,15 +36,25 @@ __all__ = [
     "augmentation_grid",
     "capacity_curve",
     "confusion_matrix",
+    "convolutions",
     "decision_boundary",
+    "deconvnet",
     "error_surface",
+    "feature_map_grid",
+    "feature_maps",
     "fitted_curves",
+    "heat_maps",
     "hidden_activities",
     "histogram_map",
     "image_grid",
     "latent_plane",
+    "layer_filters",
     "layer_norms",
+    "maximise_activation",
+    "occlusion",
+    "pixel_utilisation",
     "rate_range_curve",
+    "saliency",
     "training_curves",
     "write_report",
 ]
