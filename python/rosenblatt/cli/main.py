@@ -94,8 +94,8 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--data",
         help="'digits', 'scenes' (generated pictures), generated points ('moons', 'circles', 'spirals', 'blobs', "
-        "'xor'), or a path: folder of IDX, "
-        "CIFAR or class subfolders, .csv, .npz (default: the network's: digits or scenes)",
+        "'xor') or signals ('sounds', 'spectrograms', 'skeletons', 'pictures', 'volumes', 'videos'), or a path: folder "
+        "of IDX, CIFAR or class subfolders, .csv, .npz (default: the network's: digits, scenes)",
     )
     train.add_argument("--label", default="label", help="label column of a .csv, name or number (default: label)")
     train.add_argument(

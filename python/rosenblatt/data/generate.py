@@ -30,6 +30,7 @@ __all__ = [
     "scenes",
     "skeletons",
     "sounds",
+    "spectrograms",
     "spirals",
     "volumes",
     "xor",
@@ -139,11 +140,16 @@ SOLIDS = ("ball", "cube", "cylinder", "ring")
 ACTIONS = ("wave", "jump", "squat", "walk")
 
 
-def moving_shapes(n: int = 120, frames: int = 8, size: int = 32, noise: float = 0.0, seed: int = 0) -> Dataset:
-    """Videos [N,T,H,W,1] in [0, 1] of one bright shape on black; the class is its motion (MOTIONS), not its shape.
+def moving_shapes(
+    n: int = 120, frames: int = 8, size: int = 32, noise: float = 0.0, seed: int = 0, channels: int = 1
+) -> Dataset:
+    """Videos [N,T,H,W,C] in [0, 1] of one bright shape on black; the class is its motion (MOTIONS), not its shape.
 
-    The shape moves by 1/20 of the side in a frame, or its radius changes by 1/12 of itself.
+    The shape moves by 1/20 of the side in a frame, or its radius changes by 1/12 of itself. channels : 1 for grey, 3
+    for a shape in a random colour.
     """
+    if channels not in (1, 3):
+        raise ValueError(f"moving_shapes: channels must be 1 or 3, got {channels!r}")
     n, rng = _rng("moving_shapes", n, seed)
     frames, size = whole("moving_shapes", "frames", frames, 1), whole("moving_shapes", "size", size, 8)
     y, kind = _labels(n, len(MOTIONS), rng), rng.integers(len(SHAPES), size=n)
@@ -156,7 +162,8 @@ def moving_shapes(n: int = 120, frames: int = 8, size: int = 32, noise: float = 
     mask = inside(
         np.repeat(kind, frames), centre.reshape(-1, 2), radius.reshape(-1), turn.reshape(-1), size
     )  # [N*T,H,W]
-    x = mask.reshape(n, frames, size, size, 1) * rng.uniform(0.6, 1.0, (n, 1, 1, 1, 1))
+    tone = rng.uniform(0.6 if channels == 1 else 0.3, 1.0, (n, 1, 1, 1, channels))
+    x = mask.reshape(n, frames, size, size, 1) * tone
     x += number("moving_shapes", "noise", noise, 0) * rng.standard_normal(x.shape)
     return Dataset(np.clip(x, 0, 1).astype(np.float32), y, MOTIONS, "moving_shapes")
 
@@ -201,6 +208,23 @@ def sounds(n: int = 120, length: int = 2000, rate: int = 8000, noise: float = 0.
     x = np.choose(y[:, None], waves) * rng.uniform(0.4, 0.9, (n, 1))
     x += number("sounds", "noise", noise, 0) * rng.standard_normal(x.shape)
     return Dataset(x[..., None].astype(np.float32), y, SOUNDS, "sounds")
+
+
+def spectrograms(
+    n: int = 120, length: int = 2000, rate: int = 8000, n_fft: int = 128, noise: float = 0.02, seed: int = 0
+) -> Dataset:
+    """Spectrograms [N,T,F,1] in [0, 1] of `sounds`: half overlapping frames of n_fft samples, by `rosenblatt.fft.stft`.
+
+    Magnitudes in decibels, 0 at -60 and 1 at those of a full-scale sine; F = n_fft/2 + 1, low frequencies first.
+    """
+    from .. import fft
+
+    given = sounds(n, length, rate, noise, seed)
+    frame = whole("spectrograms", "n_fft", n_fft, 2)
+    spectrum = np.abs(fft.stft(given.x[..., 0], frame, max(frame // 2, 1)))  # [N,F,T]
+    level = 20 * np.log10(np.maximum(spectrum, 1e-9) / (frame / 4))  # Hann's window sums to frame / 2
+    x = np.clip(1 + level / 60, 0, 1).swapaxes(1, 2)[..., None]
+    return Dataset(np.ascontiguousarray(x, np.float32), given.y, given.classes, "spectrograms")
 
 
 # joints of the figure at rest: (right, up), feet at height 0, about 1.8 high

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .builtin import digits
@@ -15,11 +16,13 @@ from .tables import load_csv, load_npz
 __all__ = ["NAMED", "load"]
 
 GENERATED = ("blobs", "circles", "moons", "spirals", "xor")  # points in the plane: 500 to train, 500 to test
-NAMED = ("digits", "scenes", *GENERATED)  # sources that are no paths
+SIGNALS = ("pictures", "skeletons", "sounds", "spectrograms", "videos", "volumes")  # 600 (pictures: 2400) and 300
+NAMED = ("digits", "scenes", *GENERATED, *SIGNALS)  # sources that are no paths
 
 _KINDS = (
     "'digits', 'scenes' (generated pictures of six shapes), generated points ('blobs', 'circles', 'moons', 'spirals', "
-    "'xor'), a folder of MNIST IDX files, a folder "
+    "'xor'), generated signals ('pictures', "
+    "'skeletons', 'sounds', 'spectrograms', 'videos', 'volumes'), a folder of MNIST IDX files, a folder "
     "of CIFAR-10 or CIFAR-100 binary files, a .csv with a column 'label', an .npz with arrays x and y, or a folder "
     "with one subfolder of pictures per class"
 )
@@ -27,6 +30,21 @@ _KINDS = (
 
 def _holds(folder: Path, name: str) -> bool:
     return any((folder / inner / name).is_file() for inner in ("", "cifar-10-batches-bin", "cifar-100-binary"))
+
+
+def _signals(name: str, n: int, seed: int) -> Dataset:
+    """n generated samples of one of SIGNALS, as `conv_nd` takes them: rows, pictures or volumes with channels last."""
+    from . import generate
+
+    if name == "pictures":
+        return replace(generate.scenes(n, 32, seed=seed).dataset("shape"), name=name)
+    if name == "videos":
+        return replace(generate.moving_shapes(n, 8, 16, noise=0.02, seed=seed, channels=3), name=name)
+    if name == "skeletons":
+        moving = generate.skeletons(n, seed=seed)
+        return replace(moving, x=moving.x.reshape(*moving.x.shape[:2], -1))  # [N,T,2 x joints]
+    found: Dataset = getattr(generate, name)(n, seed=seed)
+    return found
 
 
 def load(
@@ -39,9 +57,11 @@ def load(
     """(train, test) from a name or a path; the format is told from what is there.
 
     "digits" is split into its halves; "scenes" gives 600 generated pictures to train (seed 0) and 300 others to test
-    (seed 1), of 32x32 pixels or of `size`, which is square, with six shapes for classes; the other names of NAMED are
-    functions of `data.generate` and give 500 points to train (seed 0) and 500 others to test (seed 1); IDX and CIFAR
-    folders have their own test files; a folder with `train` and `test` subfolders of class folders is used as it is;
+    (seed 1), of 32x32 pixels or of `size`, which is square, with six shapes for classes; points in the plane are
+    functions of `data.generate` and give 500 to train (seed 0) and 500 others to test (seed 1); generated signals
+    ("sounds" [N,2000,1], "skeletons" [N,24,28], "spectrograms" [N,32,65,1], "pictures" [N,32,32,3], "volumes"
+    [N,16,16,16,1], "videos" [N,8,16,16,3]) give 600 to train ("pictures" 2400) and 300 to test; IDX and CIFAR folders
+    have their own test files; a folder with `train` and `test` subfolders of class folders is used as it is;
     everything else gives every fifth sample of each class to the test set (`Dataset.hold_out`). `size` and
     `grayscale` concern pictures, `label` CSV files.
 
@@ -66,6 +86,8 @@ def load(
 
         make = getattr(generate, str(source))
         return make(seed=0), make(seed=1)
+    if source in SIGNALS:
+        return _signals(str(source), 2400 if source == "pictures" else 600, 0), _signals(str(source), 300, 1)
     path = Path(source)
     if not path.exists():
         raise DataError(f"{path}: not found. Expected {_KINDS}")

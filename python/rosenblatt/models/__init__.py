@@ -18,6 +18,7 @@ from .autoencoders import (
     stacked_autoencoder,
 )
 from .capacity import BiasVariance, LearningCurve, Memoriser, bias_variance, empirical_risk, learning_curve
+from .conv_nd import conv_nd
 from .lenet import five_stage_cnn, lenet5, lenet5_classic
 from .local import locally_connected, tiled
 from .logistic import LogisticFit, fit_logistic, fit_softmax, logistic_regression, sigmoid_neuron, softmax_regression
@@ -76,6 +77,7 @@ __all__ = [
     "compression_autoencoder",
     "contractive_autoencoder",
     "conv_autoencoder",
+    "conv_nd",
     "corruption",
     "dead_zone_rule",
     "denoising_autoencoder",
