@@ -349,6 +349,29 @@ kernel(
     2,
 )
 
+
+def _pair(rng, n, kind):
+    return Case(f"{n} kind={kind}", (rng.standard_normal(n) * 4, rng.uniform(0, 1, n), Out((n,)), Out((1,)), kind, 0.25))
+
+
+def _pair_loss(x, t, d, loss, kind, scale):
+    if kind == 0:
+        terms, slopes, sizes = (x - t) ** 2, x - t, (np.abs(x) + t) ** 2
+    else:
+        terms = np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x)))
+        slopes, sizes = ref.sigmoid(x) - t, 2 * np.abs(x) + 1
+    total = (np.array([terms.sum() * scale]), np.array([sizes.sum() * scale]))
+    return [(slopes, np.abs(x) + t + 1), total]
+
+
+kernel(
+    "pair_loss",
+    lambda rng: [_pair(rng, n, kind) for n in (0, 1, 9, 1000, 5001) for kind in (0, 1)],
+    lambda rng: [_pair(rng, 300_001, kind) for kind in (0, 1)],
+    _pair_loss,
+    4,
+)
+
 # --- matrix product
 
 

@@ -383,13 +383,17 @@ def bad_outputs(name):
 @pytest.mark.quick
 @each_kernel
 def test_bad_outputs_are_refused_before_anything_is_written(name):
+    lone = name == "pair_loss"  # its loss is one number, of which no bad form can be made
     case = next(
         c
         for c in cases(name)
-        if all(a.shape and a.shape[-1] > 1 and 0 not in a.shape for a in outputs(name, prepare(name, c, F32)[0]))
+        if all(
+            a.shape and a.shape[-1] > 1 and 0 not in a.shape
+            for a in outputs(name, prepare(name, c, F32)[0])[: 1 if lone else None]
+        )
     )
     at = [i for i, f in enumerate(fields(name)) if f[2] in ("out", "inout") and case.args[i] is not None]
-    for i in at:
+    for i in at[: 1 if lone else None]:
         if fields(name)[i][3] != "float":
             continue
         for what, spoil, error in bad_outputs(name):

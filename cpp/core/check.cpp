@@ -249,11 +249,9 @@ bool check(Check& c, const softmax_xent_dx_args& a) {
            check_labels(c, a.labels, a.probs.shape[0], a.probs.shape[1]);
 }
 bool check(Check& c, const pair_loss_args& a) {
-    if (!c.ndim("x", a.x, 1, "[n]") || !c.same_shape("t", a.t, "x", a.x) || !c.ndim("loss", a.loss, 1, "[1]") ||
-        !c.extent("loss", a.loss, 0, 1, "one number"))
-        return false;
-    if (a.d.ndim >= 0 && !c.same_shape("d", a.d, "x", a.x)) return false;
-    return c.in_range("kind", a.kind, 0, kNumPairs - 1);
+    return c.ndim("x", a.x, 1, "[n]") && c.same_shape("t", a.t, "x", a.x) && c.same_shape("d", a.d, "x", a.x) &&
+           c.ndim("loss", a.loss, 1, "[1]") && c.extent("loss", a.loss, 0, 1, "one number") &&
+           c.in_range("kind", a.kind, 0, kNumPairs - 1);
 }
 bool check(Check& c, const one_hot_args& a) {
     return c.ndim("y", a.y, 2, "[M,C]") && check_labels(c, a.labels, a.y.shape[0], a.y.shape[1]);

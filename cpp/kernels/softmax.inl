@@ -188,17 +188,17 @@ template <typename Pair, typename T>
 static void pair_loss_of(const pair_loss_args& a, double cost) {
     constexpr i64 kBlock = 32 * kLanes<T>;
     const T *x = static_cast<const T*>(a.x.data), *t = static_cast<const T*>(a.t.data);
-    T* d = a.d.ndim < 0 ? nullptr : static_cast<T*>(a.d.data);
+    T* d = static_cast<T*>(a.d.data);
     const i64 n = a.x.shape[0], chunk = row_chunk<T>(n), chunks = (n + chunk - 1) / chunk;
     T partial[kMaxChunks];
     parallel(chunks, cost * double(n < chunk ? n : chunk), [&](i64 begin, i64 end) {
-        T terms[kBlock], slopes[kBlock];
+        T terms[kBlock];
         for (i64 c = begin; c < end; ++c) {
             const i64 last = n < (c + 1) * chunk ? n : (c + 1) * chunk;
             for (i64 i = c * chunk; i < last; i += kBlock) {
                 const i64 m = last - i < kBlock ? last - i : kBlock;
                 const T *in = x + i, *target = t + i;
-                T* __restrict slope = d ? d + i : slopes;
+                T* __restrict slope = d + i;
                 for (i64 k = 0; k < m; ++k) terms[k] = Pair::at(in[k], target[k], &slope[k]);
                 const T s = reduce_block<AddOp>(terms, m);
                 partial[c] = i == c * chunk ? s : partial[c] + s;

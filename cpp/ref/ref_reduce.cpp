@@ -147,7 +147,7 @@ void pair_loss(const pair_loss_args& a) {
         const double x = ptr<T>(a.x)[i], t = ptr<T>(a.t)[i], e = std::exp(-std::abs(x));
         const bool square = a.kind == pair_square;
         total += square ? (x - t) * (x - t) : (x < 0.0 ? 0.0 : x) - x * t + std::log1p(e);
-        if (a.d.ndim >= 0) ptr<T>(a.d)[i] = T(square ? x - t : (x < 0.0 ? e : 1.0) / (1.0 + e) - t);
+        ptr<T>(a.d)[i] = T(square ? x - t : (x < 0.0 ? e : 1.0) / (1.0 + e) - t);
     }
     *ptr<T>(a.loss) = T(double(total) * a.scale);
 }

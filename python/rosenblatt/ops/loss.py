@@ -297,7 +297,7 @@ def _pair_loss(kind: int, x: Array, t: Array, scale: float) -> tuple[Array, Arra
     """The sum of the losses of all pairs times `scale`, and the slope of each by x (half of it for squares)."""
     loss, slopes = empty((), x.dtype), empty_like(x)
     flat = [contiguous(a).reshape(-1) for a in (x, t)]
-    _core.pair_loss(*flat, loss.reshape(1), slopes.reshape(-1), kind, scale)
+    _core.pair_loss(*flat, slopes.reshape(-1), loss.reshape(1), kind, scale)
     return loss, slopes
 
 
