@@ -77,7 +77,7 @@ def test_generated_points_by_name(name):
 def test_scenes_by_name():
     train, test = data.load("scenes", size=(16, 16), grayscale=True)
     assert train.x.shape == (600, 16, 16, 1) and test.x.shape == (300, 16, 16, 1)
-    assert np.array_equal(train.x, data.scenes.scenes(600, 16, channels=1, seed=0).x) and len(set(train.y)) == 6
+    assert np.array_equal(train.x, data.generate.scenes(600, 16, channels=1, seed=0).x) and len(set(train.y)) == 6
     assert data.load("scenes")[0].x.shape == (600, 32, 32, 3)
     with pytest.raises(DataError, match="square size, got 16x24"):
         data.load("scenes", size=(16, 24))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from .atomic import write_bytes_atomic
 if TYPE_CHECKING:
     from ..nn import Module
 
-__all__ = ["WeightsError", "load_weights", "read_metadata", "save_weights"]
+__all__ = ["WeightsError", "load_weights", "read_metadata", "read_shapes", "save_weights"]
 
 Array = npt.NDArray[Any]
 _FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2"}
@@ -166,11 +166,31 @@ def _convert(
     return np.asarray(value.astype(like.dtype), order="C")
 
 
-def load_weights(model: Module, path: str | os.PathLike[str]) -> dict[str, str]:
+def read_shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor in a weights file, as on disk, from its header alone. Raises WeightsError."""
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(min(size, 2**27)))
+        return {k: tuple(int(n) for n in v["shape"]) for k, v in header.items() if k != "__metadata__"}
+    except OSError as error:
+        raise WeightsError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{file}: not a safetensors file: {error!r}") from error
+
+
+def load_weights(
+    model: Module, path: str | os.PathLike[str], *, names: Callable[[str], str | None] | None = None,
+    optional: Container[str] = (),
+) -> dict[str, str]:
     """Read a safetensors file in PyTorch's layout into the model and return the file's metadata.
 
     Everything is checked before anything is assigned. float16, bfloat16 and float64 are converted to the type of the
     parameter.
+
+    names : function from the file's key to the model's, or None to leave that tensor out; default: the same
+    optional : keys of the model that the file may lack; they keep their values
 
     Raises
     ------
@@ -185,8 +205,11 @@ def load_weights(model: Module, path: str | os.PathLike[str]) -> dict[str, str]:
         raise WeightsError(f"{file}: expected layout 'pytorch', the file says {layout!r}")
     if "sha256" in metadata and metadata["sha256"] != _digest({k: a for k, (_, a) in stored.items()}):
         raise WeightsError(f"{file}: damaged: the SHA-256 of the tensors is not the one the file was written with")
+    if names is not None:
+        stored = {new: value for key, value in stored.items() if (new := names(key)) is not None}
     state = {name: np.asarray(value) for name, value in model.state_dict().items()}
-    missing, unknown = state.keys() - stored.keys(), stored.keys() - state.keys()
+    missing = {name for name in state.keys() - stored.keys() if name not in optional}
+    unknown = stored.keys() - state.keys()
     if missing or unknown:
         parts = [f"missing {_some(missing)}"] if missing else []
         parts += [f"unknown {_some(unknown)}"] if unknown else []
@@ -194,6 +217,8 @@ def load_weights(model: Module, path: str | os.PathLike[str]) -> dict[str, str]:
     layouts, integers = _layouts(model), _integers(model)
     loaded = {
         name: _convert(file, name, *stored[name], like=value, axes=layouts.get(name), whole=name in integers)
+        if name in stored
+        else value
         for name, value in state.items()
     }
     model.load_state_dict(loaded)

@@ -25,6 +25,7 @@ from .logistic import LogisticFit, fit_logistic, fit_softmax, logistic_regressio
 from .mlp import Activation, mlp, partial_mlp
 from .neurons import McCullochPitts, mcculloch_pitts_gate, truth_table
 from .perceptron import PerceptronRun, dead_zone_rule, error_correction, mistake_bound, perceptron, set_rule
+from .pretrained import head, load
 from .reconstruction import (
     MaskedMSELoss,
     anomaly_scores,
@@ -49,6 +50,19 @@ from .regression import (
     quadratic_form,
     scikit_learn_penalty,
 )
+from .resnet import (
+    ResNet,
+    preact_resnet,
+    resnet18,
+    resnet20,
+    resnet34,
+    resnet50,
+    resnet56,
+    resnet101,
+    resnet110,
+    resnet152,
+    small_resnet,
+)
 from .units import maxout, polynomial
 from .variational import VAE, vae
 
@@ -69,6 +83,7 @@ __all__ = [
     "QuadraticForm",
     "QuadraticFormFit",
     "Recipe",
+    "ResNet",
     "UnknownModelError",
     "anomaly_scores",
     "autoencoder",
@@ -89,6 +104,7 @@ __all__ = [
     "fit_quadratic_form",
     "fit_softmax",
     "five_stage_cnn",
+    "head",
     "impute",
     "info",
     "learning_curve",
@@ -96,6 +112,7 @@ __all__ = [
     "lenet5_classic",
     "linear_autoencoder",
     "linear_regression",
+    "load",
     "locally_connected",
     "logistic_regression",
     "maxout",
@@ -110,16 +127,26 @@ __all__ = [
     "perceptron",
     "polynomial",
     "polynomial_regression",
+    "preact_resnet",
     "pretrain",
     "quadratic_form",
     "rating_autoencoder",
     "rating_inputs",
     "rating_targets",
     "register",
+    "resnet18",
+    "resnet20",
+    "resnet34",
+    "resnet50",
+    "resnet56",
+    "resnet101",
+    "resnet110",
+    "resnet152",
     "scikit_learn_penalty",
     "set_rule",
     "settle",
     "sigmoid_neuron",
+    "small_resnet",
     "softmax_regression",
     "sparse_autoencoder",
     "stacked_autoencoder",
