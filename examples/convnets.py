@@ -18,7 +18,10 @@ from autoencoders import Figures, Split, run
 import rosenblatt as rb
 from rosenblatt import data, models, optim, train
 
-NETWORKS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet20", "resnet56", "resnet110"]
+NETWORKS = [
+    "vgg11", "vgg13", "vgg16", "vgg19", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet20",
+    "resnet56", "resnet110",
+]  # fmt: skip
 
 
 def depth(d: Split, seed: int, layers: int = 200, epochs: int = 20) -> Figures:

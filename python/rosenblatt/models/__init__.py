@@ -65,9 +65,11 @@ from .resnet import (
 )
 from .units import maxout, polynomial
 from .variational import VAE, vae
+from .vgg import VGG, PerceptualLoss, vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
     "VAE",
+    "VGG",
     "Activation",
     "Autoencoder",
     "BiasVariance",
@@ -79,6 +81,7 @@ __all__ = [
     "Memoriser",
     "ModelInfo",
     "PerceptronRun",
+    "PerceptualLoss",
     "PolynomialFit",
     "QuadraticForm",
     "QuadraticFormFit",
@@ -153,4 +156,8 @@ __all__ = [
     "tiled",
     "truth_table",
     "vae",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
 ]
