@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .alexnet import AlexNet, alexnet, alexnet_single, alexnet_two_groups, deconvnet, zfnet
 from .autoencoders import (
     Autoencoder,
     autoencoder,
@@ -71,6 +72,7 @@ __all__ = [
     "VAE",
     "VGG",
     "Activation",
+    "AlexNet",
     "Autoencoder",
     "BiasVariance",
     "LearningCurve",
@@ -88,6 +90,9 @@ __all__ = [
     "Recipe",
     "ResNet",
     "UnknownModelError",
+    "alexnet",
+    "alexnet_single",
+    "alexnet_two_groups",
     "anomaly_scores",
     "autoencoder",
     "bias_variance",
@@ -98,6 +103,7 @@ __all__ = [
     "conv_nd",
     "corruption",
     "dead_zone_rule",
+    "deconvnet",
     "denoising_autoencoder",
     "empirical_risk",
     "error_correction",
@@ -160,4 +166,5 @@ __all__ = [
     "vgg13",
     "vgg16",
     "vgg19",
+    "zfnet",
 ]
