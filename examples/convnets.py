@@ -19,8 +19,9 @@ import rosenblatt as rb
 from rosenblatt import data, models, optim, train
 
 NETWORKS = [
-    "alexnet_two_groups", "alexnet_single", "alexnet", "zfnet", "vgg11", "vgg13", "vgg16", "vgg19", "resnet18",
-    "resnet34", "resnet50", "resnet101", "resnet152", "resnet20", "resnet56", "resnet110",
+    "alexnet_two_groups", "alexnet_single", "alexnet", "zfnet", "vgg11", "vgg13", "vgg16", "vgg19", "googlenet_paper",
+    "googlenet_bn", "googlenet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet20", "resnet56",
+    "resnet110",
 ]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from .autoencoders import (
 )
 from .capacity import BiasVariance, LearningCurve, Memoriser, bias_variance, empirical_risk, learning_curve
 from .conv_nd import conv_nd
+from .googlenet import GoogLeNet, GoogLeNetOutputs, googlenet, googlenet_bn, googlenet_paper
 from .lenet import five_stage_cnn, lenet5, lenet5_classic
 from .local import locally_connected, tiled
 from .logistic import LogisticFit, fit_logistic, fit_softmax, logistic_regression, sigmoid_neuron, softmax_regression
@@ -75,6 +76,8 @@ __all__ = [
     "AlexNet",
     "Autoencoder",
     "BiasVariance",
+    "GoogLeNet",
+    "GoogLeNetOutputs",
     "LearningCurve",
     "LinearFit",
     "LogisticFit",
@@ -113,6 +116,9 @@ __all__ = [
     "fit_quadratic_form",
     "fit_softmax",
     "five_stage_cnn",
+    "googlenet",
+    "googlenet_bn",
+    "googlenet_paper",
     "head",
     "impute",
     "info",
