@@ -19,7 +19,7 @@ MODULES = {
     "rosenblatt": "The package itself, `import rosenblatt as rb`.",
     "rosenblatt.ops": "Operations on NumPy arrays (no tape) and tensors (taped); the same kind comes back.",
     "rosenblatt.fft": "Fourier transforms of NumPy arrays, with NumPy's names.",
-    "rosenblatt.nn": "Layers, losses, `Module`.",
+    "rosenblatt.nn": "Layers, losses, `Module`, graphs of calls.",
     "rosenblatt.nn.init": "Initialisers; their names go into `weight_init=`.",
     "rosenblatt.optim": "Optimisers.",
     "rosenblatt.train": "Fitting, evaluation, callbacks, `summary`.",

@@ -21,15 +21,16 @@ from .tensor import Parameter, Tensor, tensor
 
 if TYPE_CHECKING:
     from . import data, distributed, fft, io, metrics, models, nn, optim, train, viz
+    from .nn.graph import Input, Model
     from .train.profile import profile
 
 _LAZY = ("cli", "data", "distributed", "fft", "io", "metrics", "models", "nn", "optim", "train", "viz")
 
 __all__ = [
-    "CaptureError", "Captured", "Function", "Parameter", "Tensor", "__version__", "capture", "checkpoint",
-    "data", "detect_anomaly", "distributed", "enable_grad", "fft", "get_num_threads", "grad", "gradcheck", "io",
-    "is_grad_enabled", "manual_seed", "mark_written", "metrics", "models", "nn", "no_grad", "ops", "optim", "profile",
-    "set_num_threads", "show_config", "stop_gradient", "tensor", "train", "viz",
+    "CaptureError", "Captured", "Function", "Input", "Model", "Parameter", "Tensor", "__version__", "capture",
+    "checkpoint", "data", "detect_anomaly", "distributed", "enable_grad", "fft", "get_num_threads", "grad",
+    "gradcheck", "io", "is_grad_enabled", "manual_seed", "mark_written", "metrics", "models", "nn", "no_grad", "ops",
+    "optim", "profile", "set_num_threads", "show_config", "stop_gradient", "tensor", "train", "viz",
 ]
 
 
@@ -38,8 +39,10 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name == "profile":
         return importlib.import_module(f"{__name__}.train").profile
+    if name in ("Input", "Model"):
+        return getattr(importlib.import_module(f"{__name__}.nn"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, "profile"})
+    return sorted({*globals(), *_LAZY, "Input", "Model", "profile"})

@@ -29,6 +29,7 @@ from .convolution import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from .graph import Input, Model, Node, apply
 from .layers import (
     Dropout,
     Flatten,
@@ -178,6 +179,7 @@ __all__ = [
     "HingeLoss",
     "HuberLoss",
     "Identity",
+    "Input",
     "KLDivLoss",
     "KSparse",
     "LPPool1d",
@@ -204,7 +206,9 @@ __all__ = [
     "MinPool1d",
     "MinPool2d",
     "MinPool3d",
+    "Model",
     "Module",
+    "Node",
     "PartialLinear",
     "Penalty",
     "PerceptronLoss",
@@ -237,6 +241,7 @@ __all__ = [
     "ZeroPad1d",
     "ZeroPad2d",
     "ZeroPad3d",
+    "apply",
     "flip_labels",
     "for_task",
     "init",

@@ -27,6 +27,15 @@ def _restructured() -> None:
     _version += 1
 
 
+class Symbol:
+    """What stands for a tensor that is not computed yet (see `nn.graph`): modules hand calls with it over to it."""
+
+    __slots__ = ()
+
+    def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        raise TypeError(f"{type(self).__name__} defines no call")
+
+
 class Module:
     """Base class of layers and networks.
 
@@ -99,6 +108,8 @@ class Module:
         raise TypeError(f"{type(self).__name__} defines no forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if args and isinstance(args[0], Symbol):
+            return args[0].call(self, args, kwargs)
         try:
             result = self.forward(*args, **kwargs)
         except (ValueError, TypeError) as error:

@@ -47,7 +47,7 @@ class Summary:
     """
 
     model: str
-    input_shape: tuple[int, ...]
+    input_shape: tuple[Any, ...]
     rows: tuple[LayerRow, ...]
     parameters: int
     trainable: int
