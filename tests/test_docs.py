@@ -63,8 +63,9 @@ EXAMPLES = {
     "loss_landscape.py": (["--out", "plots"], "saddle, exact gradient: ends at (0.0000, 0.0000)"),
     "autoencoders.py": (["linear", "--seeds", "1"], "largest angle, degrees"),
     "autoencoder_uses.py": (["recommender", "--seeds", "1"], "item mean"),
-    "deconvnet.py": (["--epochs", "1", "--samples", "32", "--hidden", "16", "--pictures", "12"], "conv5: a unit sees"),
     "convnets.py": (["depth20", "--seeds", "1"], "20 layers, plain: accuracy"),
+    "deconvnet.py": (["--epochs", "1", "--samples", "32", "--hidden", "16", "--pictures", "12"], "conv5: a unit sees"),
+    "features_without_labels.py": (["tuned", "--seeds", "1"], "random start: 100 labels"),
 }
 
 

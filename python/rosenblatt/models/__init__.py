@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .alexnet import AlexNet, alexnet, alexnet_single, alexnet_two_groups, deconvnet, zfnet
+from ..data.clusters import kmeans
 from .autoencoders import (
     Autoencoder,
     autoencoder,
@@ -22,6 +23,17 @@ from .capacity import BiasVariance, LearningCurve, Memoriser, bias_variance, emp
 from .conv_nd import conv_nd
 from .googlenet import GoogLeNet, GoogLeNetOutputs, googlenet, googlenet_bn, googlenet_paper
 from .lenet import five_stage_cnn, lenet5, lenet5_classic
+from .features import (
+    Selection,
+    designed_features,
+    greedy_patch_features,
+    kmeans_features,
+    patches,
+    random_features,
+    readout,
+    select_by_random_features,
+    trainable,
+)
 from .local import locally_connected, tiled
 from .logistic import LogisticFit, fit_logistic, fit_softmax, logistic_regression, sigmoid_neuron, softmax_regression
 from .mlp import Activation, mlp, partial_mlp
@@ -92,6 +104,7 @@ __all__ = [
     "QuadraticFormFit",
     "Recipe",
     "ResNet",
+    "Selection",
     "UnknownModelError",
     "alexnet",
     "alexnet_single",
@@ -108,6 +121,7 @@ __all__ = [
     "dead_zone_rule",
     "deconvnet",
     "denoising_autoencoder",
+    "designed_features",
     "empirical_risk",
     "error_correction",
     "fit_linear",
@@ -119,9 +133,12 @@ __all__ = [
     "googlenet",
     "googlenet_bn",
     "googlenet_paper",
+    "greedy_patch_features",
     "head",
     "impute",
     "info",
+    "kmeans",
+    "kmeans_features",
     "learning_curve",
     "lenet5",
     "lenet5_classic",
@@ -138,6 +155,7 @@ __all__ = [
     "nearest",
     "overcomplete_autoencoder",
     "partial_mlp",
+    "patches",
     "penalties",
     "perceptron",
     "polynomial",
@@ -145,9 +163,11 @@ __all__ = [
     "preact_resnet",
     "pretrain",
     "quadratic_form",
+    "random_features",
     "rating_autoencoder",
     "rating_inputs",
     "rating_targets",
+    "readout",
     "register",
     "resnet18",
     "resnet20",
@@ -158,6 +178,7 @@ __all__ = [
     "resnet110",
     "resnet152",
     "scikit_learn_penalty",
+    "select_by_random_features",
     "set_rule",
     "settle",
     "sigmoid_neuron",
@@ -166,6 +187,7 @@ __all__ = [
     "sparse_autoencoder",
     "stacked_autoencoder",
     "tiled",
+    "trainable",
     "truth_table",
     "vae",
     "vgg11",
