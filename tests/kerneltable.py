@@ -351,7 +351,8 @@ kernel(
 
 
 def _pair(rng, n, kind):
-    return Case(f"{n} kind={kind}", (rng.standard_normal(n) * 4, rng.uniform(0, 1, n), Out((n,)), Out((1,)), kind, 0.25))
+    x, t = rng.standard_normal(n) * 4, rng.uniform(0, 1, n)
+    return Case(f"{n} kind={kind}", (x, t, Out((n,)), Out((1,)), kind, 0.25))
 
 
 def _pair_loss(x, t, d, loss, kind, scale):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .alexnet import AlexNet, alexnet, alexnet_single, alexnet_two_groups, deconvnet, zfnet
 from ..data.clusters import kmeans
+from .alexnet import AlexNet, alexnet, alexnet_single, alexnet_two_groups, deconvnet, zfnet
 from .autoencoders import (
     Autoencoder,
     autoencoder,
@@ -21,8 +21,6 @@ from .autoencoders import (
 )
 from .capacity import BiasVariance, LearningCurve, Memoriser, bias_variance, empirical_risk, learning_curve
 from .conv_nd import conv_nd
-from .googlenet import GoogLeNet, GoogLeNetOutputs, googlenet, googlenet_bn, googlenet_paper
-from .lenet import five_stage_cnn, lenet5, lenet5_classic
 from .features import (
     Selection,
     designed_features,
@@ -34,6 +32,8 @@ from .features import (
     select_by_random_features,
     trainable,
 )
+from .googlenet import GoogLeNet, GoogLeNetOutputs, googlenet, googlenet_bn, googlenet_paper
+from .lenet import five_stage_cnn, lenet5, lenet5_classic
 from .local import locally_connected, tiled
 from .logistic import LogisticFit, fit_logistic, fit_softmax, logistic_regression, sigmoid_neuron, softmax_regression
 from .mlp import Activation, mlp, partial_mlp

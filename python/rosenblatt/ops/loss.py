@@ -296,8 +296,8 @@ _SQUARE, _LOGISTIC = 0, 1  # as `rb::Pair` numbers them
 def _pair_loss(kind: int, x: Array, t: Array, scale: float) -> tuple[Array, Array]:
     """The sum of the losses of all pairs times `scale`, and the slope of each by x (half of it for squares)."""
     loss, slopes = empty((), x.dtype), empty_like(x)
-    flat = [contiguous(a).reshape(-1) for a in (x, t)]
-    _core.pair_loss(*flat, slopes.reshape(-1), loss.reshape(1), kind, scale)
+    x, t = contiguous(x).reshape(-1), contiguous(t).reshape(-1)
+    _core.pair_loss(x, t, slopes.reshape(-1), loss.reshape(1), kind, scale)
     return loss, slopes
 
 

@@ -223,7 +223,7 @@ def bce_with_logits(
     """
     z, t = _pair("bce_with_logits", logits, target)
     _in_unit("bce_with_logits", "targets", t)
-    inputs = tuple(_promoted("bce_with_logits", logits, target))
+    inputs: tuple[Any, ...] = tuple(_promoted("bce_with_logits", logits, target))
     if reduction in ("mean", "sum") and class_weight is None and sample_weight is None and z.size:
         scale = 1.0 / z.size if reduction == "mean" else 1.0
         loss, slopes = _pair_loss(_LOGISTIC, z, t, scale)
