@@ -83,7 +83,7 @@ class Pair:
 
 def quick_networks():
     """Every registered network, those whose twenty steps take long in the long tier."""
-    slow = ("resnet56", "resnet110")
+    slow = ("preact_resnet", "resnet20", "resnet56", "resnet110")
     return [
         pytest.param(n, marks=pytest.mark.long) if models.info(n).full or n in slow else n for n in models.names()
     ]

@@ -194,3 +194,26 @@ def test_written_files_have_the_usual_rights(tmp_path):
 def test_missing_folder_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         io.write_bytes_atomic(tmp_path / "no" / "f", b"")
+
+
+def test_shapes_names_and_optional_keys(tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    file = tmp_path / "w.safetensors"
+    io.save_weights(model, file)
+    shapes = io.read_shapes(file)
+    assert shapes["0.weight"] == (4, 3, 3, 3) and shapes["1.num_batches_tracked"] == () and len(shapes) == 7
+    other = nn.Sequential({"conv": nn.Conv2d(3, 4, 3), "norm": nn.BatchNorm2d(4), "new": nn.Linear(4, 2)})
+    before = other.new.weight.data.copy()
+
+    def names(key):
+        return None if key == "0.bias" else key.replace("0.", "conv.").replace("1.", "norm.")
+
+    with pytest.raises(WeightsError, match=r"missing conv\.bias, new\.bias, new\.weight"):
+        io.load_weights(other, file, names=names)
+    io.load_weights(other, file, names=names, optional=("conv.bias", "new.weight", "new.bias"))
+    assert np.array_equal(other.conv.weight.data, model[0].weight.data)
+    assert np.array_equal(other.new.weight.data, before)
+    (tmp_path / "bad").write_bytes(b"\x05" + bytes(7) + b"12345678")
+    for path, says in ((tmp_path / "bad", "not a safetensors file"), (tmp_path / "none", "cannot be read")):
+        with pytest.raises(WeightsError, match=says):
+            io.read_shapes(path)

@@ -84,8 +84,9 @@ class BatchNorm1d(_BatchNorm):
 
     In training mode mean and variance are those of the batch, and running_mean and running_var move towards them by
     `momentum` (None: they are the mean over all batches); in evaluation mode the running ones are used. Without
-    `track_running_stats` the batch's always are. weight starts at 1, bias at 0; `affine=False` leaves them out.
-    Raises ValueError for other shapes, and in training for a single value per channel. See `ops.batch_norm`.
+    `track_running_stats` the batch's always are. A pass that runs twice (`checkpoint`) moves them twice. weight starts
+    at 1, bias at 0; `affine=False` leaves them out. Raises ValueError for other shapes, and in training for a single
+    value per channel. See `ops.batch_norm`.
     """
 
     axes, shape = (2, 3), "[N,C] or [N,L,C]"
