@@ -161,6 +161,29 @@ def test_clustered_kernels_are_edges_without_brightness(digits):
         models.kmeans_features(train.x[:1], units=50)
 
 
+def test_kernels_are_centres_seen_through_the_whitening(digits, monkeypatch):
+    """k-means looks at patches of equal contrast whose directions have equal variance; a kernel is W times a centre."""
+    train, _ = digits
+    seen = []
+
+    def clusters(points, k, **options):
+        seen.append(np.array(points))
+        return np.eye(9)[:k], np.zeros(len(points), int)
+
+    monkeypatch.setattr("rosenblatt.models.features.kmeans", clusters)
+    model = models.kmeans_features(train.x, units=5, seed=1)
+    rows = models.patches(train.x, 3, 20_000, 1).astype(np.float64)
+    rows -= rows.mean(1, keepdims=True)
+    rows /= np.sqrt(rows.var(1, keepdims=True) + 0.01)
+    rows -= rows.mean(0)
+    u, spread, _ = np.linalg.svd(rows.T @ rows / (len(rows) - 1))
+    white = u @ np.diag(1 / np.sqrt(spread + 0.1)) @ u.T
+    assert np.abs(seen[0] - rows @ white).max() < 1e-6
+    want = white[:5] - white[:5].mean(1, keepdims=True)
+    want /= np.linalg.norm(want, axis=1, keepdims=True)
+    assert np.abs(np.asarray(model[0].weight.data).reshape(5, 9) - want).max() < 1e-5
+
+
 def test_a_layer_learned_on_patches_is_their_model_everywhere(digits):
     """The convolution's answer at a pixel is the patch encoder's answer to the patch around it; the second layer was
     trained on the first one's pooled answers."""
