@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from capture_runs import network, quick_networks
 from test_train import blobs, mlp, weights
 
 import rosenblatt as rb
@@ -65,3 +66,29 @@ def test_digits_are_learned():
         x[:898], digits.target[:898], epochs=20, optimizer=optim.Adam(model.parameters(), 8e-3), progress=False, seed=0
     )
     assert model.evaluate(x[898:], digits.target[898:])["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("name", quick_networks())
+def test_every_network_resumes_to_the_bit_with_one_and_two_threads(name, tmp_path):
+    """Two epochs; one epoch stopped and resumed, on another number of threads each time."""
+    build, shape, loss = network(name)
+    rng = np.random.default_rng(1)
+    x = rng.random((6, *shape)).astype(F32)
+    reconstructs = models.info(name).recipe.reconstructs
+    y = x if reconstructs else np.arange(6) % 10
+
+    def run(threads, epochs, **options):
+        rb.set_num_threads(threads)
+        rb.manual_seed(3)
+        model = build()
+        optimizer = optim.SGD(model.parameters(), 0.01, momentum=0.9)
+        history = model.fit(
+            x, y, epochs=epochs, batch_size=4, optimizer=optimizer, loss=loss, progress=False, seed=5,
+            penalty=nn.ActivityPenalty() if reconstructs else None, **options,
+        )  # fmt: skip
+        return {k: v.tobytes() for k, v in model.state_dict().items()}, history.history["loss"]
+
+    whole = run(1, 2)
+    assert run(2, 1, checkpoint=tmp_path / "run")[0] != whole[0]
+    assert run(1, 2, checkpoint=tmp_path / "run", resume=True) == whole
+    assert run(2, 2) == whole
