@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(JOBS)
 
-.PHONY: help build demo test test-cpp test-py quick check lint types stubs fmt bench isa-audit sanitize wheel sdist clean
+.PHONY: help build demo test test-cpp test-py quick check lint types stubs fmt bench zoo-quick isa-audit sanitize wheel sdist clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ isa-audit: test-cpp  ## no AVX code, weak symbols or static initialisers outside
 	$(PY) tools/isa_audit.py --self-test $(BUILD)
 
 # QUICK=1 for a few shapes; JAX=PATH of a Python that has JAX, to compare training steps with it, too
+zoo-quick: $(VENV)/.demo  ## every registered network for one epoch on 16 samples
+	$(VENV)/bin/rosenblatt zoo --quick --out build/zoo-quick
+
 bench: $(VENV)/.test  ## benchmarks against NumPy, PyTorch and JAX=PATH (needs apt install libbenchmark-dev)
 	$(PIP) install -q ".[bench]"
 	$(CMAKE) -S . -B build/bench -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(VENV))/bin/ninja -DRB_PYTHON=OFF -DRB_BENCH=ON

@@ -1,4 +1,4 @@
-"""`rosenblatt`: list, train, predict, report, info.
+"""`rosenblatt`: list, train, predict, report, zoo, info.
 
 Promises: a wrong option, file or name gives one line on standard error and exit status 2, without a traceback;
 Ctrl-C gives 130 (a training run is saved first); anything else that goes wrong is a fault of ours and shows its
@@ -108,6 +108,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FRACTION",
         help="hold this part of the training samples out, by seed, and keep the weights that do best on it",
     )
+    train.add_argument(
+        "--samples", type=_positive, metavar="N", help="train and test on N samples each, evenly spaced in the data"
+    )
     train.add_argument("--epochs", type=_positive, help="passes over the training set")
     train.add_argument("--batch-size", type=_positive, help="samples per update")
     train.add_argument("--optimizer", choices=("adam", "sgd", "rmsprop"), help="default: the network's recipe")
@@ -159,6 +162,17 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--threads", type=_positive, help="CPU threads")
     report.set_defaults(run=_report)
 
+    zoo = commands.add_parser("zoo", help="train networks by their recipes, several seeds each, and print the results")
+    zoo.add_argument("names", metavar="NAME", nargs="*", help="names from `rosenblatt list` (default: all)")
+    zoo.add_argument("--seeds", type=_positive, default=3, help="runs of each network: seeds 0, 1, ... (default: 3)")
+    zoo.add_argument("--epochs", type=_positive, help="passes over the training set (default: the recipe's)")
+    zoo.add_argument("--quick", action="store_true", help="one epoch on 16 samples, one seed: does everything run?")
+    zoo.add_argument("--threads", type=_positive, help="CPU threads of a run")
+    zoo.add_argument(
+        "--out", metavar="FOLDER", help="run folders and zoo.json (default: runs/zoo); runs done are not repeated"
+    )
+    zoo.set_defaults(run=_zoo)
+
     info = commands.add_parser("info", help="this machine, a network or a run")
     info.add_argument("what", nargs="?", metavar="RUN_FOLDER|NAME")
     info.set_defaults(run=_info)
@@ -188,6 +202,12 @@ def _report(options: argparse.Namespace) -> int:
     from .report import report
 
     return report(options)
+
+
+def _zoo(options: argparse.Namespace) -> int:
+    from .zoo import zoo
+
+    return zoo(options)
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -70,6 +70,12 @@ def loss_of(recipe: Recipe) -> Loss:
     return losses[recipe.loss]()
 
 
+def thinned(part: Any, samples: int | None) -> Any:
+    """At most so many samples of a data set, evenly spaced."""
+    n = len(part)
+    return part if samples is None or n <= samples else part.take(np.arange(samples) * n // samples)
+
+
 def outcome(entry: ModelInfo, measured: tuple[float, float, Array], samples: int) -> str:
     """The test result in words."""
     loss, accuracy, _ = measured
@@ -215,6 +221,7 @@ def report(options: argparse.Namespace) -> int:
     label = given.get("label", "label")
     pair = None if size is None else (int(size[0]), int(size[1]))
     _, test = load_data(entry, source, label if isinstance(label, (str, int)) else "label", pair)
+    test = thinned(test, config.get("options", {}).get("samples"))
     shape = tuple(config["data_shape"])
     if test.x.shape[1:] != shape or list(test.classes) != config["classes"]:
         raise UsageError(

@@ -36,7 +36,7 @@ from ..io.extras import MissingExtraError, require
 from ..models import ModelInfo, Recipe
 from . import runs
 from .main import UsageError, _version
-from .report import duration, load_data, loss_of, measure, outcome, write
+from .report import duration, load_data, loss_of, measure, outcome, thinned, write
 
 __all__ = ["train"]
 
@@ -140,6 +140,7 @@ def train(options: argparse.Namespace) -> int:
     runs.set_threads(options.threads)
     rb.manual_seed(options.seed)
     train_set, test_set = load_data(entry, options.data, options.label, options.size)
+    train_set, test_set = (thinned(part, options.samples) for part in (train_set, test_set))
     held = None
     if options.validation is not None:
         if len(train_set) < 2:
