@@ -316,8 +316,10 @@ STUDIES: dict[str, Callable[[Split, int], Figures]] = {
 }
 
 
-def run(studies: dict[str, Callable[[Any, int], Figures]], description: str) -> None:
-    """Carry studies out over seeds and print each figure's mean, standard deviation and range."""
+def run(
+    studies: dict[str, Callable[[Any, int], Figures]], description: str, make: Callable[[bool], Any] = Split
+) -> None:
+    """Carry studies out over seeds on make(held out) and print each figure's mean, standard deviation and range."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", nargs="*", metavar="STUDY", help=f"of {', '.join(studies)} (default: all)")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on (default: 3)")
@@ -329,7 +331,7 @@ def run(studies: dict[str, Callable[[Any, int], Figures]], description: str) -> 
     if unknown:
         parser.error(f"no study {', '.join(unknown)}: there are {', '.join(studies)}")
     rb.set_num_threads(options.threads)
-    split = Split(options.held_out)
+    split = make(options.held_out)
     results: dict[str, Any] = {}
     for name in options.studies or studies:
         began = time.perf_counter()

@@ -65,7 +65,8 @@ EXAMPLES = {
     "autoencoder_uses.py": (["recommender", "--seeds", "1"], "item mean"),
     "convnets.py": (["depth20", "--seeds", "1"], "20 layers, plain: accuracy"),
     "deconvnet.py": (["--epochs", "1", "--samples", "32", "--hidden", "16", "--pictures", "12"], "conv5: a unit sees"),
-    "features_without_labels.py": (["tuned", "--seeds", "1"], "random start: 100 labels"),
+    "features_without_labels.py": (["selection", "--seeds", "1"], "rank of the winner when trained"),
+    "pixels_and_boxes.py": (["classical", "--seeds", "1"], "threshold: IoU of the objects"),
 }
 
 

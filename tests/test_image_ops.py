@@ -74,6 +74,7 @@ DECIDING = {"binarize", "boundary", "canny", "edges", "equalize", "posterize", "
 
 def test_the_table_names_every_operation():
     other = {"affine_matrices", "gaussian_taps", "otsu_threshold", "place"}
+    other |= {"connected_components", "otsu_thresholds", "segment_edges", "segment_kmeans", "segment_threshold"}
     assert set(images.__all__) == set(ONE_EACH) | other
 
 

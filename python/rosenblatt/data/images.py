@@ -1,7 +1,8 @@
 """Every image operation under one name: `from rosenblatt.data import images`, then `images.rotate(x, 15)`.
 
 Pure functions of images [N,H,W,C] or one image [H,W,C], float in [0, 1] or uint8 (divided by 255), that return float
-arrays of their own; nothing is random. They come from `color` (values), `geometry` (places) and `filters` (kernels).
+arrays of their own; nothing is random. They come from `color` (values), `geometry` (places), `filters` (kernels) and
+`regions` (segmentation: whole-number labels).
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from .filters import (
     sobel,
 )
 from .geometry import center_crop, crop, flip, pad, resize, rotate, shear, stretch, translate, warp, zoom
+from .regions import connected_components, otsu_thresholds, segment_edges, segment_kmeans, segment_threshold
 
 __all__ = [
     "adjust_brightness",
@@ -63,6 +65,7 @@ __all__ = [
     "canny",
     "center_crop",
     "complement",
+    "connected_components",
     "crop",
     "denoise",
     "dilate",
@@ -80,6 +83,7 @@ __all__ = [
     "median",
     "normalize",
     "otsu_threshold",
+    "otsu_thresholds",
     "pad",
     "place",
     "posterize",
@@ -87,6 +91,9 @@ __all__ = [
     "resize",
     "rgb_to_hsv",
     "rotate",
+    "segment_edges",
+    "segment_kmeans",
+    "segment_threshold",
     "sharpen",
     "shear",
     "sobel",

@@ -143,7 +143,7 @@ def _evaluate(
     if kind is not None:
         result[kind.metric] = kind.score(out, target)
     elif loss.classifies and target.dtype.kind == "i":
-        result["accuracy"] = float((ops.argmax(out, 1) == target).mean())
+        result["accuracy"] = float((ops.argmax(out, target.ndim) == target).mean())
     return result
 
 

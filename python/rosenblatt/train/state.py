@@ -31,7 +31,7 @@ class Sums:
 
     loss: float = 0.0
     weight: float = 0.0
-    right: int = 0
+    right: float = 0  # a whole number unless examples have several labels
     examples: int = 0
     counts: bool = False  # whether right answers are counted
     values: dict[str, float] = field(default_factory=dict)  # a step of the user's: values times examples
@@ -44,7 +44,8 @@ class Sums:
         self.examples += size
         self.counts = loss.classifies and batch[1].dtype.kind == "i"
         if self.counts:
-            self.right += int((ops.argmax(out.data, 1) == batch[1]).sum())
+            hits = ops.argmax(out.data, batch[1].ndim) == batch[1]  # [N], or [N,H,W] of labels of pixels
+            self.right += int(hits.sum()) if hits.ndim == 1 else float(hits.mean()) * size
 
     def logs(self) -> Logs:
         """{"loss"} of the epoch so far, the weighted mean over its examples, and "accuracy", which has no weights."""
