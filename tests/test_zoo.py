@@ -81,7 +81,6 @@ def test_quick_takes_one_epoch_of_few_samples(tmp_path):
         assert (config["train_samples"], config["test_samples"], config["result"]["epochs"]) == (16, 16, 1)
 
 
-@pytest.mark.long
 def test_every_network_runs(tmp_path):
     assert main(["zoo", "--quick", "--out", str(tmp_path)]) == 0
     assert sorted(results(tmp_path)) == sorted(models.names())
