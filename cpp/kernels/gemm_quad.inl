@@ -79,6 +79,63 @@ static void gemv_rows(const typename VT::T* x, const typename VT::T* b, i64 k, i
     }
 }
 
+// The same with the chains in registers, kColumnsAtOnce<VT> columns and all rows at a time: rows a power of two apart
+// compete for the same places of the first-level cache, which memory for chains then does not share. What is left of
+// whole lines on both sides goes through gemv_rows. From memory the short runs would be slower.
+template <class VT>
+constexpr int kColumnNV = (VT::L * int(sizeof(typename VT::T)) == 64 ? 24 : 12) / kQuad<VT>;
+template <class VT>
+constexpr i64 kColumnsAtOnce = i64(kColumnNV<VT>) * VT::L;
+template <class VT>
+static __attribute__((noinline)) void gemv_columns(const typename VT::T* x, const typename VT::T* b, i64 k, i64 ldb,
+                                                   const TileOut<typename VT::T>& o, bool shared) {
+    using T = typename VT::T;
+    constexpr int L = VT::L, Q = kQuad<VT>, NV = kColumnNV<VT>;
+    TileOut<T> part = o;
+    const auto rest = [&](i64 j, i64 n) {
+        part.c = o.c + j;
+        part.n = i32(n);
+        if (o.bias && !shared) part.bias = o.bias + j;
+        gemv_rows<VT>(x, b + j, k, ldb, part, shared);
+    };
+    const i64 ahead = i64(reinterpret_cast<size_t>(b) % 64 / sizeof(T));
+    i64 j = ahead && ldb * i64(sizeof(T)) % 64 == 0 && o.n > kColumnsAtOnce<VT> ? 64 / i64(sizeof(T)) - ahead : 0;
+    if (j) rest(0, j);
+    for (; j + NV * L <= o.n; j += NV * L) {
+        typename VT::R acc[NV][Q], sum[1][NV];
+#pragma GCC unroll 16
+        for (int v = 0; v < NV; ++v)
+#pragma GCC unroll 4
+            for (int q = 0; q < Q; ++q) acc[v][q] = VT::zero();
+        const T* row = b + j;
+        i64 p = 0;
+        for (; p + Q <= k; p += Q) {
+#pragma GCC unroll 4
+            for (int q = 0; q < Q; ++q) {
+                const typename VT::R xv = VT::set(x[p + q]);
+#pragma GCC unroll 16
+                for (int v = 0; v < NV; ++v) acc[v][q] = VT::fma(xv, VT::load(row + v * L), acc[v][q]);
+                row += ldb;
+            }
+        }
+#pragma GCC unroll 4
+        for (int q = 0; q < Q - 1; ++q) {
+            if (p + q >= k) break;
+            const typename VT::R xv = VT::set(x[p + q]);
+#pragma GCC unroll 16
+            for (int v = 0; v < NV; ++v) acc[v][q] = VT::fma(xv, VT::load(row + v * L), acc[v][q]);
+            row += ldb;
+        }
+#pragma GCC unroll 16
+        for (int v = 0; v < NV; ++v) sum[0][v] = sum_chains<Q>(acc[v]);
+        part.c = o.c + j;
+        part.n = NV * L;
+        if (o.bias && !shared) part.bias = o.bias + j;
+        finish<VT, 1, NV, false>(sum, part);
+    }
+    if (j < o.n) rest(j, o.n - j);
+}
+
 // One register (o.n <= L columns) of x @ b, b[j*ldb + k] with unit stride along k.
 template <class VT>
 static __attribute__((noinline)) void gemv_cols(const typename VT::T* x, const typename VT::T* b, i64 k, i64 ldb,
@@ -145,21 +202,24 @@ static void gemm_vector(const Gemm<T>& g, const GemmPlan& plan, T* work, i64 thr
         for (i64 k = 0; k < p.k; ++k) work[k] = x[k * p.xs];
         x = work;
     }
-    T bias[4 * L];  // n = 1: the one bias belongs to every element
+    T bias[max_i(4 * L, kColumnsAtOnce<VT>)];  // n = 1: the one bias belongs to every element
     const bool shared = g.bias && g.m > 1;
     if (shared)
         for (T& v : bias) v = *g.bias;
-    constexpr i64 chunk = kVectorChunk<T>;
+    constexpr i64 chunk = kVectorChunk<T>, kInCache = 12 << 20;  // bytes
+    const bool in_registers = p.bcs == 1 && p.brs > 0 && p.k * p.brs <= kInCache / i64(sizeof(T));
     const i64 chunks = ceil_div(p.n, chunk);
     parallel_or_serial(threads, chunks, double(chunk * p.k) * 0.05 + 50, [&](i64 t0, i64 t1) {
         T* panel = work + plan.a_elems + (threads > 1 ? worker_index() : 0) * plan.b_elems;
         const i64 end = min_i(t1 * chunk, p.n);
         for (i64 j = t0 * chunk; j < end;) {
             const T* b = p.b + j * p.bcs;
-            const i64 nj = min_i(p.bcs == 1 ? chunk : L, end - j);
+            const i64 nj = in_registers ? end - j : min_i(p.bcs == 1 ? chunk : L, end - j);
             const T* add = g.bias ? (shared ? bias : g.bias + j) : nullptr;
             const TileOut<T> o{g.c + j, p.n, g.alpha, g.beta, add, g.act, i32(nj), 0, 0};
-            if (p.bcs == 1) {
+            if (in_registers) {
+                gemv_columns<VT>(x, b, p.k, p.brs, o, shared);
+            } else if (p.bcs == 1) {
                 gemv_rows<VT>(x, b, p.k, p.brs, o, shared);
             } else if (p.brs == 1) {
                 gemv_cols<VT>(x, b, p.k, p.bcs, o);
