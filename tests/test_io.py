@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 
@@ -213,6 +214,15 @@ def test_shapes_names_and_optional_keys(tmp_path):
     io.load_weights(other, file, names=names, optional=("conv.bias", "new.weight", "new.bias"))
     assert np.array_equal(other.conv.weight.data, model[0].weight.data)
     assert np.array_equal(other.new.weight.data, before)
+    with pytest.raises(WeightsError, match="two of its keys"):
+        io.load_weights(other, file, names=lambda key: "conv.weight" if key.endswith("weight") else None)
+    for shape in ([10**12, 9], [-1, 2]):  # nothing of that size is ever made
+        header = json.dumps({"fc.weight": {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}}).encode()
+        (tmp_path / "huge").write_bytes(len(header).to_bytes(8, "little") + header + b"abcd")
+        with pytest.raises(WeightsError, match="does not fit into the file"):
+            io.read_shapes(tmp_path / "huge")
+        with pytest.raises(WeightsError, match="does not fit into the file"):
+            models.load("resnet20", tmp_path / "huge")
     (tmp_path / "bad").write_bytes(b"\x05" + bytes(7) + b"12345678")
     for path, says in ((tmp_path / "bad", "not a safetensors file"), (tmp_path / "none", "cannot be read")):
         with pytest.raises(WeightsError, match=says):

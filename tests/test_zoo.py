@@ -32,6 +32,13 @@ def test_results_are_kept_and_only_what_changed_is_repeated(tmp_path, capsys):
         assert entry["values"] == [r["result"][entry["measure"]] for r in runs]
         assert entry["mean"] == pytest.approx(statistics.fmean(entry["values"]))
         assert entry["values"][0] != entry["values"][1] and entry["epochs"] == [2, 2]
+    folder = tmp_path / "mlp-seed0"  # options changed, and a kill before the new run was over: both are told apart
+    stored = json.loads((folder / "resume.json").read_text("utf-8"))
+    other = zoo._words("mlp", 0, type("Options", (), {"quick": False, "epochs": 9, "threads": None}))
+    assert not zoo._begun(folder, stored["command"]) and not zoo._begun(folder, other)
+    (folder / "resume.json").write_text(json.dumps({"command": other}), "utf-8")
+    assert zoo._begun(folder, other)
+    (folder / "resume.json").write_text(json.dumps(stored), "utf-8")
     times = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/config.json")}
     assert main(words) == 0
     assert {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/config.json")} == times

@@ -221,7 +221,8 @@ def report(options: argparse.Namespace) -> int:
     label = given.get("label", "label")
     pair = None if size is None else (int(size[0]), int(size[1]))
     _, test = load_data(entry, source, label if isinstance(label, (str, int)) else "label", pair)
-    test = thinned(test, config.get("options", {}).get("samples"))
+    samples = given.get("samples")
+    test = thinned(test, samples if isinstance(samples, int) and samples > 0 else None)
     shape = tuple(config["data_shape"])
     if test.x.shape[1:] != shape or list(test.classes) != config["classes"]:
         raise UsageError(

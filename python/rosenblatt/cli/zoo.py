@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shutil
 import statistics
 import subprocess
 import sys
@@ -54,22 +53,28 @@ def _finished(folder: Path, words: list[str]) -> dict[str, Any] | None:
 
 
 def _begun(folder: Path, words: list[str]) -> bool:
-    """Whether the folder holds checkpoints of an unfinished run with these options."""
+    """Whether the folder holds checkpoints of an unfinished run with these options, by this version if it says so."""
     try:
         _, stored = runs._read_json(folder, RESUME)
     except UsageError:
         return False
-    return stored.get("command") == words and not (folder / runs.CONFIG).exists()
+    if stored.get("command") != words:
+        return False
+    try:
+        config = runs.read_config(folder)
+    except UsageError:
+        return True
+    if config.get("command") != ["rosenblatt", *words]:
+        return True  # what is left of the run before
+    return config.get("interrupted") is True and config.get("version") == _version()
 
 
 def _run(folder: Path, words: list[str]) -> dict[str, Any]:
     """Trains, or goes on training, in a process of its own. Raises UsageError with its last line when it fails."""
     if _begun(folder, words):
         words_now = ["train", "--resume", str(folder), "--quiet"]
-    else:
-        if folder.exists():
-            shutil.rmtree(folder)
-        words_now = [*words, "--out", str(folder)]
+    else:  # an earlier run in the folder stays until this one is over
+        words_now = [*words, "--out", str(folder), "--overwrite"]
     done = subprocess.run(
         [sys.executable, "-m", "rosenblatt.cli", *words_now], capture_output=True, text=True, check=False
     )

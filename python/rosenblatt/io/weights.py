@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
@@ -173,7 +174,11 @@ def read_shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
         with file.open("rb") as stream:
             size = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(min(size, 2**27)))
-        return {k: tuple(int(n) for n in v["shape"]) for k, v in header.items() if k != "__metadata__"}
+        shapes = {k: tuple(int(n) for n in v["shape"]) for k, v in header.items() if k != "__metadata__"}
+        for key, shape in shapes.items():
+            if any(n < 0 for n in shape) or math.prod(shape) > file.stat().st_size:
+                raise WeightsError(f"{file}: damaged: {key} of shape {list(shape)} does not fit into the file")
+        return shapes
     except OSError as error:
         raise WeightsError(f"{file}: cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -206,7 +211,15 @@ def load_weights(
     if "sha256" in metadata and metadata["sha256"] != _digest({k: a for k, (_, a) in stored.items()}):
         raise WeightsError(f"{file}: damaged: the SHA-256 of the tensors is not the one the file was written with")
     if names is not None:
-        stored = {new: value for key, value in stored.items() if (new := names(key)) is not None}
+        renamed: dict[str, tuple[str, Array]] = {}
+        for key, value in stored.items():
+            new = names(key)
+            if new is None:
+                continue
+            if new in renamed:
+                raise WeightsError(f"{file}: two of its keys, the second {key!r}, stand for {new}")
+            renamed[new] = value
+        stored = renamed
     state = {name: np.asarray(value) for name, value in model.state_dict().items()}
     missing = {name for name in state.keys() - stored.keys() if name not in optional}
     unknown = stored.keys() - state.keys()
